@@ -1,0 +1,85 @@
+// The front: collect and the API on one port. The only writer of the raw topics.
+import { createCollect, collectServerOptions, registerCollectDocs } from '../collect/index.ts';
+import { systemClock } from '../core/clock.ts';
+import { openDatabase } from '../database/database.ts';
+import { createMemoryRateLimiter } from '../ports/rate-limiter/memory/index.ts';
+import { registerDeadLetterRoutes } from '../process/index.ts';
+import { registerStoreRoutes } from '../store/index.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { openDirectory, authenticate, registerAuthentication, registerTenancyRoutes } from '../tenancy/index.ts';
+import { createApp } from './app.ts';
+import type { Part } from './child.ts';
+import { openEventLog, Topics } from './event-log.ts';
+import { diskSpace } from './health.ts';
+import { registerStartPage } from './start-page.ts';
+import type { ChildConfiguration } from './messages.ts';
+import { registerOperationsRoutes, workerDependency } from './operations.ts';
+
+/** Starts the front and resolves once it accepts requests. */
+export async function startFront(configuration: ChildConfiguration, logger: Logger): Promise<Part> {
+  const { settings, adminToken } = configuration;
+  const database = await openDatabase({
+    url: configuration.databaseUrl,
+    poolSize: settings.PULSE_DATABASE_POOL_SIZE,
+    applicationName: 'pulse-front',
+    statementTimeoutMs: settings.PULSE_DATABASE_STATEMENT_TIMEOUT_MS,
+    logger,
+  });
+  const directory = await openDirectory({ database, clock: systemClock, logger, settings });
+  const log = await openEventLog(settings, configuration.dataDirectory, logger);
+  const topics = new Topics(log, database, directory, settings);
+  await topics.createAll();
+  const limiter = createMemoryRateLimiter({ clock: systemClock });
+  const collect = createCollect({
+    log,
+    directory,
+    authenticate: (headers) => authenticate(headers, directory, adminToken),
+    limiter,
+    clock: systemClock,
+    logger,
+    settings,
+    rawTopic: (tenantId) => topics.rawTopic(tenantId),
+  });
+  await collect.start();
+  let workerUrl: string | null = null;
+  const collects = configuration.roles.includes('collect');
+  const app = await createApp({
+    logger,
+    serverOptions: collectServerOptions(settings),
+    intercept: collects ? (request, response) => collect.handle(request, response) : () => false,
+  });
+  registerAuthentication(app, { directory, adminToken });
+  if (collects) registerCollectDocs(app);
+  registerOperationsRoutes(app, {
+    part: 'front',
+    logger,
+    workerUrl: () => workerUrl,
+    dependencies: [
+      { name: 'postgres', check: async () => `answered ${(await database.query('SELECT 1')).rowCount} row` },
+      { name: 'event_log', check: async () => `${(await log.bounds(directory.topicSets()[0]?.names.raw ?? '')).length} partitions` },
+      diskSpace(configuration.dataDirectory),
+      workerDependency(() => workerUrl),
+    ],
+  });
+  if (configuration.roles.includes('api')) {
+    registerStartPage(app);
+    registerTenancyRoutes(app, { database, directory, clock: systemClock, topics });
+    registerStoreRoutes(app, { database, directory, log, clock: systemClock, settings, logger });
+    registerDeadLetterRoutes(app, { database, directory });
+  }
+  const url = await app.listen({ port: settings.PULSE_PORT, host: settings.PULSE_HOST });
+  return {
+    url,
+    setWorker: (next) => {
+      workerUrl = next;
+    },
+    stop: async () => {
+      await collect.drain();
+      await app.close();
+      await log.close();
+      await directory.close();
+      await limiter.close();
+      await database.close();
+    },
+  };
+}
