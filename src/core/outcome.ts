@@ -31,6 +31,7 @@ export const deadLetterCodes = {
     'A value that no store can hold exactly: \\u0000, a lone surrogate, or a number out of range.',
   unknown_schema: 'The event names a schema version that is not registered.',
   contract_violation: 'The event breaks the contract of its event type.',
+  processing_failed: 'A step of Pulse failed on this event; the defect is in Pulse, the event is kept whole.',
 } as const;
 
 export type DeadLetterCode = keyof typeof deadLetterCodes;

@@ -211,7 +211,7 @@ function unknownVariables(
 }
 
 /** The known name at the smallest edit distance, when that is at most a third of its length. */
-function nearestName(name: string, known: ReadonlySet<string>): string | null {
+export function nearestName(name: string, known: Iterable<string>): string | null {
   let best: string | null = null;
   let bestDistance = Math.ceil(name.length / 3);
   for (const candidate of known) {

@@ -13,8 +13,7 @@ export type TimeResult =
   | { readonly ok: true; readonly timeMs: number }
   | { readonly ok: false; readonly rule: 'type' | 'format' | 'range'; readonly message: string };
 
-const rfc3339 =
-  /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
+const rfc3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
 // Far above any sensible time string, and a bound on what a hostile fraction can cost.
 const timeCharsMax = 128;
 
@@ -50,7 +49,8 @@ function secondsToMs(seconds: number): number {
 
 function parseTimeText(text: string): TimeResult {
   const match = text.length > timeCharsMax ? null : rfc3339.exec(text);
-  if (match === null) return failure('format', `${shown(text)} is no RFC 3339 time such as 2026-01-31T12:00:00.000Z`);
+  if (match === null)
+    return failure('format', `${shown(text)} is no RFC 3339 time such as 2026-01-31T12:00:00.000Z`);
   const year = Number(match[1]);
   const month = Number(match[2]);
   const day = Number(match[3]);
@@ -70,7 +70,8 @@ function parseTimeText(text: string): TimeResult {
   ) {
     return failure('format', `${shown(text)} names no real day, time or offset`);
   }
-  const minuteMs = daysSinceEpoch(year, month, day) * 86_400_000 + hour * 3_600_000 + (minute - offsetMinutes) * 60_000;
+  const minuteMs =
+    daysSinceEpoch(year, month, day) * 86_400_000 + hour * 3_600_000 + (minute - offsetMinutes) * 60_000;
   if (second === 60) return leapSecond(text, minuteMs);
   return inRange(minuteMs + second * 1000 + fractionMs(match[7]));
 }

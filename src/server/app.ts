@@ -1,11 +1,23 @@
 // The HTTP application of the front: Fastify with one way to report errors, request ids, and the OpenAPI.
-import { createServer, type IncomingMessage, type RequestListener, type ServerOptions, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+} from 'fastify';
 import { PulseError } from '../core/errors.ts';
-import { internalError, problemBody, problemHeaders } from '../core/problem.ts';
 import { uuidv7 } from '../core/ids.ts';
+import { internalError, problemBody, problemHeaders } from '../core/problem.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { serverError } from './errors.ts';
 import { openApiDocument, withCommonResponses } from './openapi.ts';
@@ -32,7 +44,9 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: 'idle',
   });
-  app.setErrorHandler((error: FastifyError, request, reply) => sendError(error, request, reply, options.logger));
+  app.setErrorHandler((error: FastifyError, request, reply) =>
+    sendError(error, request, reply, options.logger),
+  );
   app.setNotFoundHandler((request, reply) => {
     const detail = `${request.method} ${request.url.split('?')[0]} is no route of Pulse.`;
     return sendError(serverError('PULSE_ROUTE_UNKNOWN', detail), request, reply, options.logger);
@@ -43,7 +57,13 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
   });
   app.addHook('onResponse', async (request, reply) => {
     options.logger.debug(
-      { request_id: request.id, method: request.method, route: request.routeOptions.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+      {
+        request_id: request.id,
+        method: request.method,
+        route: request.routeOptions.url,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime),
+      },
       'request',
     );
   });
@@ -58,9 +78,15 @@ function requestId(request: IncomingMessage): string {
   return typeof given === 'string' && requestIdPattern.test(given) ? given : uuidv7(Date.now());
 }
 
-function sendError(error: FastifyError | PulseError, request: FastifyRequest, reply: FastifyReply, logger: Logger): FastifyReply {
+function sendError(
+  error: FastifyError | PulseError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  logger: Logger,
+): FastifyReply {
   const known = asPulseError(error);
-  if (known === null) logger.error({ err: error, request_id: request.id, route: request.routeOptions.url }, 'unexpected error');
+  if (known === null)
+    logger.error({ err: error, request_id: request.id, route: request.routeOptions.url }, 'unexpected error');
   const shown = known ?? internalError();
   for (const [name, value] of Object.entries(problemHeaders(shown))) reply.header(name, value);
   return reply.code(shown.status).send(problemBody(shown, request.id));
@@ -76,11 +102,18 @@ function asPulseError(error: FastifyError | PulseError): PulseError | null {
       message: `${part}${failure.instancePath} ${failure.message ?? 'is invalid'}`,
       allowed: failure.params,
     }));
-    return serverError('PULSE_REQUEST_INVALID', errors.map((entry) => entry.message).join('; '), { details: { errors } });
+    return serverError('PULSE_REQUEST_INVALID', errors.map((entry) => entry.message).join('; '), {
+      details: { errors },
+    });
   }
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) {
-    const definition = { status, title: 'The request cannot be read.', retryable: false, next: 'Mend the request as the detail says.' };
+    const definition = {
+      status,
+      title: 'The request cannot be read.',
+      retryable: false,
+      next: 'Mend the request as the detail says.',
+    };
     return new PulseError('PULSE_REQUEST_INVALID', definition, error.message);
   }
   return null;

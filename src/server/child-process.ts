@@ -51,7 +51,10 @@ export class SupervisedChild {
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     this.send({ type: 'stop' });
     const timer = setTimeout(() => {
-      this.#options.logger.error({ part: this.#options.configuration.part }, 'stop timed out; ending the process');
+      this.#options.logger.error(
+        { part: this.#options.configuration.part },
+        'stop timed out; ending the process',
+      );
       child.kill('SIGKILL');
     }, this.#options.stopTimeoutMs);
     await exited;
@@ -82,7 +85,12 @@ export class SupervisedChild {
       child.once('exit', (code, signal) => {
         this.#options.onAddress(null);
         const how = signal ?? `exit code ${code}`;
-        reject(serverError('PULSE_SERVER_CHILD_FAILED', `The ${configuration.part} ended with ${how} before it was ready.`));
+        reject(
+          serverError(
+            'PULSE_SERVER_CHILD_FAILED',
+            `The ${configuration.part} ended with ${how} before it was ready.`,
+          ),
+        );
         if (!this.#stopping) this.#planRestart(startedMs, how);
       });
     });

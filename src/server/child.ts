@@ -1,6 +1,7 @@
 // Entry of a child process. It waits for its configuration, starts its part, and stops when told to or orphaned.
 import { PulseError } from '../core/errors.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
+import { holdAsPart } from './data-directory.ts';
 import type { ChildConfiguration, FromChild, ToChild } from './messages.ts';
 
 /** A started part of Pulse. */
@@ -12,6 +13,9 @@ export interface Part {
   stop(): Promise<void>;
 }
 
+/** How long a part may drain after its supervisor died. */
+const orphanTimeoutMs = 3_000;
+
 let part: Part | null = null;
 let stopping = false;
 let logger: Logger = createLogger({ level: 'info', process: process.argv[2] ?? 'child' });
@@ -19,6 +23,7 @@ let logger: Logger = createLogger({ level: 'info', process: process.argv[2] ?? '
 async function start(configuration: ChildConfiguration): Promise<void> {
   logger = createLogger({ level: configuration.settings.PULSE_LOG_LEVEL, process: configuration.part });
   try {
+    holdAsPart(configuration.dataDirectory);
     part =
       configuration.part === 'front'
         ? await (await import('./front.ts')).startFront(configuration, logger)
@@ -61,7 +66,11 @@ process.on('message', (message: ToChild) => {
   else void stop();
 });
 // The pipe breaks when the supervisor dies: finish what is in hand and go, never live on as an orphan.
-process.on('disconnect', () => void stop());
+process.on('disconnect', () => {
+  // Postgres ends with the supervisor too, so a drain may never finish; what it leaves undone is done again at next start.
+  setTimeout(() => process.exit(75), orphanTimeoutMs).unref();
+  void stop();
+});
 process.on('SIGTERM', () => void stop());
 process.on('SIGINT', () => void stop());
 process.on('uncaughtException', (error) => {

@@ -63,10 +63,54 @@ function holdLock(path: string): () => void {
   };
 }
 
+const partsFile = 'parts.lock';
+
+/**
+ * Marks this process as a part that works on the data directory; the mark ends with the process.
+ * The supervisor of the next run waits for it, so that an orphan of a killed run never writes beside a new one.
+ */
+export function holdAsPart(path: string): () => void {
+  const database = new DatabaseSync(join(path, partsFile));
+  database.exec('PRAGMA journal_mode = DELETE; BEGIN; SELECT count(*) FROM sqlite_master;');
+  return () => database.close();
+}
+
+/**
+ * Waits until no part of an earlier run works on the data directory.
+ * Errors: PULSE_SERVER_DATA_DIRECTORY_IN_USE after `timeoutMs`.
+ */
+export async function waitForEarlierParts(directory: DataDirectory, timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  const database = new DatabaseSync(join(directory.path, partsFile));
+  try {
+    for (;;) {
+      try {
+        database.exec('BEGIN EXCLUSIVE; COMMIT;');
+        return;
+      } catch (error) {
+        if (!/locked|busy/i.test((error as Error).message)) throw unusable(directory.path, error);
+      }
+      if (performance.now() > deadline) {
+        throw serverError(
+          'PULSE_SERVER_DATA_DIRECTORY_IN_USE',
+          `A process of an earlier run still works on ${directory.path} after ${timeoutMs} ms.`,
+        );
+      }
+      await new Promise((resume) => setTimeout(resume, 50));
+    }
+  } finally {
+    database.close();
+  }
+}
+
 function checkFormat(path: string): boolean {
   const file = join(path, 'pulse.json');
   if (!existsSync(file)) {
-    writeAtomically(file, `${JSON.stringify({ format_version: formatVersion, created_at: new Date().toISOString() })}\n`, 0o644);
+    writeAtomically(
+      file,
+      `${JSON.stringify({ format_version: formatVersion, created_at: new Date().toISOString() })}\n`,
+      0o644,
+    );
     return true;
   }
   const found: unknown = parseJson(readFileSync(file, 'utf8'));
@@ -122,5 +166,7 @@ function writeAtomically(file: string, text: string, mode: number): void {
 
 function unusable(path: string, error: unknown): Error {
   const code = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
-  return serverError('PULSE_SERVER_DATA_DIRECTORY_UNUSABLE', `${path} cannot be used: ${code}.`, { cause: error });
+  return serverError('PULSE_SERVER_DATA_DIRECTORY_UNUSABLE', `${path} cannot be used: ${code}.`, {
+    cause: error,
+  });
 }

@@ -1,7 +1,7 @@
 // Opens the event log and makes sure that the topics of all tenants exist.
 import { join } from 'node:path';
-import type { Database } from '../database/types.ts';
 import { epochOf } from '../database/epochs.ts';
+import type { Database } from '../database/types.ts';
 import { createEmbeddedEventLog } from '../ports/event-log/embedded/index.ts';
 import type { EventLog, TopicInfo } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -9,7 +9,11 @@ import type { Directory, TopicNames } from '../tenancy/types.ts';
 import type { AllSettings } from './settings.ts';
 
 /** The log that the settings ask for. */
-export async function openEventLog(settings: AllSettings, dataDirectory: string, logger: Logger): Promise<EventLog> {
+export async function openEventLog(
+  settings: AllSettings,
+  dataDirectory: string,
+  logger: Logger,
+): Promise<EventLog> {
   return await createEmbeddedEventLog({ directory: join(dataDirectory, 'log'), settings, logger });
 }
 
@@ -50,7 +54,10 @@ export class Topics {
     const events = dedicated ? 1 : settings.PULSE_LOG_EVENT_PARTITIONS;
     await this.#log.createTopic(names.raw, { ...common, partitions: events });
     await this.#log.createTopic(names.valid, { ...common, partitions: events });
-    await this.#log.createTopic(names.dlq, { ...common, partitions: dedicated ? 1 : settings.PULSE_LOG_DEAD_LETTER_PARTITIONS });
+    await this.#log.createTopic(names.dlq, {
+      ...common,
+      partitions: dedicated ? 1 : settings.PULSE_LOG_DEAD_LETTER_PARTITIONS,
+    });
   }
 
   /** The raw topic of a tenant. */
@@ -69,7 +76,10 @@ export class Topics {
   async #lookUp(tenantId: string, topic: string): Promise<RawTopic> {
     let info: TopicInfo | null = await this.#log.describeTopic(topic);
     if (info === null) {
-      await this.create(this.#directory.topics(tenantId), topic !== this.#directory.topicSets()[0]?.names.raw);
+      await this.create(
+        this.#directory.topics(tenantId),
+        topic !== this.#directory.topicSets()[0]?.names.raw,
+      );
       info = await this.#log.describeTopic(topic);
     }
     if (info === null) throw new Error(`topic ${topic} vanished after it was made`);

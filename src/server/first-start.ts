@@ -11,7 +11,11 @@ const demoKeyFile = 'demo-key';
  * (an outside database that another machine prepared).
  * Guarantees: the key is kept 0600 in the data directory, so that every start can print a working curl.
  */
-export async function prepareDemo(database: Database, tenants: Directory, directory: DataDirectory): Promise<string | null> {
+export async function prepareDemo(
+  database: Database,
+  tenants: Directory,
+  directory: DataDirectory,
+): Promise<string | null> {
   const kept = readSecret(directory, demoKeyFile);
   if (kept !== null && tenants.principal(kept) !== null) return kept;
   const made = await ensureDemoTenant(database);
@@ -29,10 +33,16 @@ export function printWelcome(facts: {
   const lines = ['', `Pulse is ready after ${facts.seconds.toFixed(1)} s.`];
   if (facts.url !== null) {
     lines.push('', `  Start page   ${facts.url}/`, `  API docs     ${facts.url}/docs`);
-    lines.push(`  Admin token  kept in ${facts.directory.path}/admin-token${facts.directory.isNew ? ' (made just now)' : ''}`);
+    lines.push(
+      `  Admin token  kept in ${facts.directory.path}/admin-token${facts.directory.isNew ? ' (made just now)' : ''}`,
+    );
     if (facts.demoKey !== null) {
       lines.push('', 'Send an event:', '', exampleCurl(facts.url, facts.demoKey), '');
-      lines.push('Then look for it:', '', `  curl -s '${facts.url}/v1/events?limit=1' -H 'X-API-Key: ${facts.demoKey}'`);
+      lines.push(
+        'Then look for it:',
+        '',
+        `  curl -s '${facts.url}/v1/events?limit=1' -H 'X-API-Key: ${facts.demoKey}'`,
+      );
     }
   }
   lines.push('', 'Ctrl-C stops Pulse; nothing that was accepted is lost.', '');

@@ -1,17 +1,15 @@
 // The front: collect and the API on one port. The only writer of the raw topics.
-import { createCollect, collectServerOptions, registerCollectDocs } from '../collect/index.ts';
+import { collectServerOptions, createCollect, registerCollectDocs } from '../collect/index.ts';
 import { systemClock } from '../core/clock.ts';
 import { openDatabase } from '../database/database.ts';
 import { createMemoryRateLimiter } from '../ports/rate-limiter/memory/index.ts';
-import { registerDeadLetterRoutes } from '../process/index.ts';
-import { registerStoreRoutes } from '../store/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { openDirectory, authenticate, registerAuthentication, registerTenancyRoutes } from '../tenancy/index.ts';
+import { authenticate, openDirectory, registerAuthentication } from '../tenancy/index.ts';
+import { registerApi } from './api.ts';
 import { createApp } from './app.ts';
 import type { Part } from './child.ts';
 import { openEventLog, Topics } from './event-log.ts';
 import { diskSpace } from './health.ts';
-import { registerStartPage } from './start-page.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes, workerDependency } from './operations.ts';
 
@@ -56,16 +54,17 @@ export async function startFront(configuration: ChildConfiguration, logger: Logg
     workerUrl: () => workerUrl,
     dependencies: [
       { name: 'postgres', check: async () => `answered ${(await database.query('SELECT 1')).rowCount} row` },
-      { name: 'event_log', check: async () => `${(await log.bounds(directory.topicSets()[0]?.names.raw ?? '')).length} partitions` },
+      {
+        name: 'event_log',
+        check: async () =>
+          `${(await log.bounds(directory.topicSets()[0]?.names.raw ?? '')).length} partitions`,
+      },
       diskSpace(configuration.dataDirectory),
       workerDependency(() => workerUrl),
     ],
   });
   if (configuration.roles.includes('api')) {
-    registerStartPage(app);
-    registerTenancyRoutes(app, { database, directory, clock: systemClock, topics });
-    registerStoreRoutes(app, { database, directory, log, clock: systemClock, settings, logger });
-    registerDeadLetterRoutes(app, { database, directory });
+    registerApi(app, { database, directory, log, clock: systemClock, settings, logger });
   }
   const url = await app.listen({ port: settings.PULSE_PORT, host: settings.PULSE_HOST });
   return {

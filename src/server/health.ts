@@ -41,7 +41,12 @@ async function report(dependency: Dependency): Promise<DependencyReport> {
     return { name: dependency.name, status: 'ok', detail, latency_ms: since(started) };
   } catch (error) {
     const code = error instanceof PulseError ? `${error.code}: ` : '';
-    return { name: dependency.name, status: 'failed', detail: code + (error as Error).message, latency_ms: since(started) };
+    return {
+      name: dependency.name,
+      status: 'failed',
+      detail: code + (error as Error).message,
+      latency_ms: since(started),
+    };
   } finally {
     clearTimeout(timer);
   }

@@ -1,6 +1,7 @@
 // What the supervisor and its two children say to each other over their pipe. Secrets travel here, not in variables.
-import type { AllSettings } from './settings.ts';
+
 import type { Role } from './config.ts';
+import type { AllSettings } from './settings.ts';
 
 /** Everything a child needs to start. */
 export interface ChildConfiguration {

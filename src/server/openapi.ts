@@ -53,7 +53,11 @@ interface DocumentedSchema extends FastifySchema {
 }
 
 /** Adds what all routes share to a route's documentation: credentials. */
-export function withCommonResponses(input: { schema: FastifySchema | undefined; url: string; route?: RouteOptions }): {
+export function withCommonResponses(input: {
+  schema: FastifySchema | undefined;
+  url: string;
+  route?: RouteOptions;
+}): {
   schema: FastifySchema;
   url: string;
 } {

@@ -35,12 +35,16 @@ export function registerOperationsRoutes(app: FastifyInstance, options: Operatio
       return reply.code(report.status === 'ready' ? 200 : 503).send(report);
     },
   );
-  app.get('/metrics', { schema: { tags, summary: 'Metrics of all processes, for Prometheus.' } }, async (_request, reply) => {
-    const own = await registry.getMetricsAsJSON();
-    const worker = await workerMetrics(options);
-    const merged = AggregatorRegistry.aggregate(worker === null ? [own] : [own, worker]);
-    return reply.type(registry.contentType).send(await merged.metrics());
-  });
+  app.get(
+    '/metrics',
+    { schema: { tags, summary: 'Metrics of all processes, for Prometheus.' } },
+    async (_request, reply) => {
+      const own = await registry.getMetricsAsJSON();
+      const worker = await workerMetrics(options);
+      const merged = AggregatorRegistry.aggregate(worker === null ? [own] : [own, worker]);
+      return reply.type(registry.contentType).send(await merged.metrics());
+    },
+  );
   app.get('/metrics.json', { schema: { hide: true } }, async () => registry.getMetricsAsJSON());
 }
 
@@ -67,9 +71,12 @@ export function workerDependency(workerUrl: () => string | null): Dependency {
       const url = workerUrl();
       if (url === null) throw new Error('the worker is not running; the supervisor starts it again');
       const response = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(workerTimeoutMs) });
-      const report = (await response.json()) as { dependencies: { name: string; status: string; detail: string }[] };
+      const report = (await response.json()) as {
+        dependencies: { name: string; status: string; detail: string }[];
+      };
       const failed = report.dependencies.filter((entry) => entry.status !== 'ok');
-      if (failed.length > 0) throw new Error(failed.map((entry) => `${entry.name}: ${entry.detail}`).join('; '));
+      if (failed.length > 0)
+        throw new Error(failed.map((entry) => `${entry.name}: ${entry.detail}`).join('; '));
       return `${report.dependencies.length} dependencies ok`;
     },
   };

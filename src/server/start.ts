@@ -1,15 +1,15 @@
 // `pulse start`: the supervisor. It opens the data directory, brings Postgres up, migrates, starts the front and the worker,
 // creates the demo tenant at first start, prints how to begin, and stops everything in order.
 import { createServer } from 'node:net';
-import { connectPostgres } from '../database/connect.ts';
-import { migrate } from '../database/migrate.ts';
-import { openDatabase } from '../database/database.ts';
-import { openDirectory } from '../tenancy/directory.ts';
 import { systemClock } from '../core/clock.ts';
+import { connectPostgres } from '../database/connect.ts';
+import { openDatabase } from '../database/database.ts';
+import { migrate } from '../database/migrate.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
+import { openDirectory } from '../tenancy/directory.ts';
 import { SupervisedChild } from './child-process.ts';
 import { type Role, wantedRoles } from './config.ts';
-import { type DataDirectory, keptSecret, openDataDirectory } from './data-directory.ts';
+import { type DataDirectory, keptSecret, openDataDirectory, waitForEarlierParts } from './data-directory.ts';
 import { serverError } from './errors.ts';
 import { prepareDemo, printWelcome } from './first-start.ts';
 import type { ChildConfiguration } from './messages.ts';
@@ -18,6 +18,9 @@ import { type AllSettings, readAllSettings } from './settings.ts';
 const frontRoles: readonly Role[] = ['api', 'collect'];
 /** The worker and Postgres give way to the front: accepting comes first, sinks may lag and catch up (FACTS, last table). */
 const workerNiceness = 10;
+
+/** Longer than an orphaned part may live. */
+const earlierPartsTimeoutMs = 10_000;
 
 /** Starts Pulse and resolves once it has stopped again. Errors: PulseErrors of the configuration or of a part that failed. */
 export async function start(environment: Readonly<Record<string, string | undefined>>): Promise<void> {
@@ -29,9 +32,15 @@ export async function start(environment: Readonly<Record<string, string | undefi
   const stops: (() => Promise<void> | void)[] = [() => directory.release()];
   const stopRequested = stopSignal(logger);
   try {
+    await waitForEarlierParts(directory, earlierPartsTimeoutMs);
     await requireFreePort(settings);
     const parts = await startParts(settings, directory, logger, stops);
-    printWelcome({ url: parts.frontUrl, directory, demoKey: parts.demoKey, seconds: (performance.now() - startedAt) / 1000 });
+    printWelcome({
+      url: parts.frontUrl,
+      directory,
+      demoKey: parts.demoKey,
+      seconds: (performance.now() - startedAt) / 1000,
+    });
     await stopRequested;
     logger.info('stopping: requests under way are finished first');
   } finally {
@@ -59,8 +68,18 @@ async function startParts(
   const worker = wanted.filter((role) => !frontRoles.includes(role));
   let frontChild: SupervisedChild | null = null;
   let workerUrl: string | null = null;
-  const supervise = (configuration: ChildConfiguration, niceness: number, onAddress: (url: string | null) => void) => {
-    const child = new SupervisedChild({ configuration, niceness, logger, onAddress, stopTimeoutMs: settings.PULSE_STOP_TIMEOUT_MS });
+  const supervise = (
+    configuration: ChildConfiguration,
+    niceness: number,
+    onAddress: (url: string | null) => void,
+  ) => {
+    const child = new SupervisedChild({
+      configuration,
+      niceness,
+      logger,
+      onAddress,
+      stopTimeoutMs: settings.PULSE_STOP_TIMEOUT_MS,
+    });
     stops.push(() => child.stop());
     return child;
   };
@@ -82,9 +101,18 @@ async function withDirectory<Result>(
   settings: AllSettings,
   url: string,
   logger: Logger,
-  work: (database: Awaited<ReturnType<typeof openDatabase>>, directory: Awaited<ReturnType<typeof openDirectory>>) => Promise<Result>,
+  work: (
+    database: Awaited<ReturnType<typeof openDatabase>>,
+    directory: Awaited<ReturnType<typeof openDirectory>>,
+  ) => Promise<Result>,
 ): Promise<Result> {
-  const database = await openDatabase({ url, poolSize: 2, applicationName: 'pulse-supervisor', statementTimeoutMs: 10_000, logger });
+  const database = await openDatabase({
+    url,
+    poolSize: 2,
+    applicationName: 'pulse-supervisor',
+    statementTimeoutMs: 10_000,
+    logger,
+  });
   try {
     const directory = await openDirectory({ database, clock: systemClock, logger, settings });
     try {
@@ -100,7 +128,10 @@ async function withDirectory<Result>(
 function requireNode(): void {
   const major = Number(process.versions.node.split('.')[0]);
   if (major < 24) {
-    throw serverError('PULSE_SERVER_NODE_TOO_OLD', `Node ${process.versions.node} runs this; Pulse needs 24 or newer.`);
+    throw serverError(
+      'PULSE_SERVER_NODE_TOO_OLD',
+      `Node ${process.versions.node} runs this; Pulse needs 24 or newer.`,
+    );
   }
 }
 
@@ -128,7 +159,11 @@ async function requireFreePort(settings: AllSettings): Promise<void> {
       reject(
         error.code === 'EADDRINUSE'
           ? serverError('PULSE_SERVER_PORT_IN_USE', `Another program listens on ${host}:${port}.`)
-          : serverError('PULSE_SERVER_CHILD_FAILED', `Pulse cannot listen on ${host}:${port}: ${error.code}.`, { cause: error }),
+          : serverError(
+              'PULSE_SERVER_CHILD_FAILED',
+              `Pulse cannot listen on ${host}:${port}: ${error.code}.`,
+              { cause: error },
+            ),
       );
     });
     probe.listen(port, host, () => probe.close(() => resolve()));

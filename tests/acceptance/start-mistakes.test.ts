@@ -26,7 +26,10 @@ test('a port in use is named', async (t) => {
   const port = await freePort();
   const other = createServer().listen(port, '127.0.0.1');
   t.after(() => other.close());
-  const { code, output } = await runPulse(['start'], { PULSE_DATA_DIR: await temporaryDirectory(t), PULSE_PORT: String(port) });
+  const { code, output } = await runPulse(['start'], {
+    PULSE_DATA_DIR: await temporaryDirectory(t),
+    PULSE_PORT: String(port),
+  });
   assert.notEqual(code, 0);
   assert.match(output, new RegExp(`PULSE_SERVER_PORT_IN_USE.*${port}`, 's'));
 });
@@ -34,7 +37,10 @@ test('a port in use is named', async (t) => {
 test('a data directory of another version is refused untouched', async (t) => {
   const dataDirectory = await temporaryDirectory(t);
   writeFileSync(join(dataDirectory, 'pulse.json'), '{"format_version":99}');
-  const { code, output } = await runPulse(['start'], { PULSE_DATA_DIR: dataDirectory, PULSE_PORT: String(await freePort()) });
+  const { code, output } = await runPulse(['start'], {
+    PULSE_DATA_DIR: dataDirectory,
+    PULSE_PORT: String(await freePort()),
+  });
   assert.notEqual(code, 0);
   assert.match(output, /PULSE_SERVER_DATA_DIRECTORY_VERSION/);
   assert.match(output, /format_version 99/);
@@ -43,7 +49,10 @@ test('a data directory of another version is refused untouched', async (t) => {
 test('a second start on a running data directory is refused, and the first goes on', async (t) => {
   const dataDirectory = await temporaryDirectory(t);
   const pulse = await startPulse(t, { dataDirectory });
-  const { code, output } = await runPulse(['start'], { PULSE_DATA_DIR: dataDirectory, PULSE_PORT: String(await freePort()) });
+  const { code, output } = await runPulse(['start'], {
+    PULSE_DATA_DIR: dataDirectory,
+    PULSE_PORT: String(await freePort()),
+  });
   assert.notEqual(code, 0);
   assert.match(output, /PULSE_SERVER_DATA_DIRECTORY_IN_USE/);
   assert.equal((await pulse.get('/healthz')).status, 200);

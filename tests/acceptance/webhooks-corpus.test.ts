@@ -12,7 +12,11 @@ import { type RunningPulse, startPulse, temporaryDirectory, waitFor } from '../s
 const corpus = join(import.meta.dirname, '..', 'fixtures', 'github-webhooks', 'payloads');
 const payloads = globSync('**/*.json', { cwd: corpus })
   .sort()
-  .map((file) => ({ type: `github.${file.split('/')[0]}`, id: `hook-${file}`, text: readFileSync(join(corpus, file), 'utf8') }));
+  .map((file) => ({
+    type: `github.${file.split('/')[0]}`,
+    id: `hook-${file}`,
+    text: readFileSync(join(corpus, file), 'utf8'),
+  }));
 
 interface Receipts {
   accepted: number;
@@ -50,7 +54,10 @@ async function rawValues(pulse: RunningPulse): Promise<Map<string, Buffer>> {
   const values = new Map<string, Buffer>();
   for (const { partition, earliest, end } of await log.bounds('events.raw')) {
     for (let offset = earliest; offset < end; ) {
-      const records = await log.read('events.raw', partition, offset, { recordsMax: 100, bytesMax: 4_194_304 });
+      const records = await log.read('events.raw', partition, offset, {
+        recordsMax: 100,
+        bytesMax: 4_194_304,
+      });
       for (const record of records) values.set(record.headers['ce_id'] ?? '', Buffer.from(record.value));
       offset += records.length;
     }
@@ -72,9 +79,16 @@ test('every webhook is stored once, byte-exact in raw; sent again, no row is add
     return receipts;
   };
   await send();
-  assert.deepEqual(await settled(pulse, 60), { ...(await settled(pulse, 60)), stored: 60, duplicates: 0, dead_letters: 0, closed: true });
+  assert.deepEqual(await settled(pulse, 60), {
+    ...(await settled(pulse, 60)),
+    stored: 60,
+    duplicates: 0,
+    dead_letters: 0,
+    closed: true,
+  });
   const raw = await rawValues(pulse);
-  for (const payload of payloads) assert.equal(raw.get(payload.id)?.toString(), nativeBody(payload), payload.id);
+  for (const payload of payloads)
+    assert.equal(raw.get(payload.id)?.toString(), nativeBody(payload), payload.id);
 
   const again = await send();
   const after = await settled(pulse, 120);
@@ -97,7 +111,9 @@ test('the public CloudEvents SDK delivers every webhook in structured and binary
         data: JSON.parse(payload.text) as Record<string, unknown>,
       });
       const message = mode === 'structured' ? HTTP.structured(event) : HTTP.binary(event);
-      const headers = Object.fromEntries(Object.entries(message.headers).map(([name, value]) => [name, String(value)]));
+      const headers = Object.fromEntries(
+        Object.entries(message.headers).map(([name, value]) => [name, String(value)]),
+      );
       const answer = await pulse.post('/v1/collect', String(message.body), { headers });
       assert.equal(answer.status, 202, JSON.stringify(answer.body));
     }
@@ -106,7 +122,8 @@ test('the public CloudEvents SDK delivers every webhook in structured and binary
   assert.equal(after.stored, 120);
   const sample = payloads[7] as (typeof payloads)[number];
   for (const mode of ['structured', 'binary']) {
-    const found = (await pulse.get(`/v1/events?event_id=${encodeURIComponent(`${mode}-${sample.id}`)}`)).body as {
+    const found = (await pulse.get(`/v1/events?event_id=${encodeURIComponent(`${mode}-${sample.id}`)}`))
+      .body as {
       events: { data: unknown; event_type: string }[];
     };
     assert.equal(found.events[0]?.event_type, sample.type);

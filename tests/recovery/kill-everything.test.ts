@@ -8,7 +8,12 @@ interface Receipts {
 }
 
 /** Sends batches until told to stop; keeps the ids of every answer with 202. */
-async function sendUntil(pulse: RunningPulse, run: string, acknowledged: Set<string>, stopped: () => boolean): Promise<void> {
+async function sendUntil(
+  pulse: RunningPulse,
+  run: string,
+  acknowledged: Set<string>,
+  stopped: () => boolean,
+): Promise<void> {
   for (let batch = 0; !stopped(); batch++) {
     const events = Array.from({ length: 50 }, (_, i) => ({
       event_id: `${run}-${batch}-${i}`,
@@ -17,7 +22,8 @@ async function sendUntil(pulse: RunningPulse, run: string, acknowledged: Set<str
     }));
     try {
       const answer = await pulse.post('/v1/collect', events, { credential: pulse.demoKey });
-      if (answer.status === 202) for (const { event_id } of (answer.body as Receipts).receipts) acknowledged.add(event_id);
+      if (answer.status === 202)
+        for (const { event_id } of (answer.body as Receipts).receipts) acknowledged.add(event_id);
       else await new Promise((resume) => setTimeout(resume, 50));
     } catch {
       return; // the kill broke the connection: this batch was not acknowledged, so nothing is owed for it
@@ -29,7 +35,9 @@ async function storedIds(pulse: RunningPulse): Promise<string[]> {
   const ids: string[] = [];
   let cursor: string | null = null;
   do {
-    const page = await pulse.get(`/v1/events?limit=1000${cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`}`);
+    const page = await pulse.get(
+      `/v1/events?limit=1000${cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`}`,
+    );
     const body = page.body as { events: { event_id: string }[]; next_cursor: string | null };
     ids.push(...body.events.map((event) => event.event_id));
     cursor = body.next_cursor;
@@ -45,7 +53,9 @@ test('after three kills of everything, acknowledged events are stored exactly on
     const pulse = await startPulse(t, { dataDirectory, port });
     await raiseLimit(pulse);
     let stop = false;
-    const senders = [0, 1, 2].map((sender) => sendUntil(pulse, `r${round}s${sender}`, acknowledged, () => stop));
+    const senders = [0, 1, 2].map((sender) =>
+      sendUntil(pulse, `r${round}s${sender}`, acknowledged, () => stop),
+    );
     await new Promise((resume) => setTimeout(resume, 1_500 + round * 400));
     await pulse.kill();
     stop = true;
@@ -54,7 +64,11 @@ test('after three kills of everything, acknowledged events are stored exactly on
   const pulse = await startPulse(t, { dataDirectory, port });
   await waitFor(
     async () => {
-      const state = (await pulse.get('/v1/reconciliation')).body as { in_flight: number; unprocessed?: number; accepted: number };
+      const state = (await pulse.get('/v1/reconciliation')).body as {
+        in_flight: number;
+        unprocessed?: number;
+        accepted: number;
+      };
       return state.in_flight === 0 && (state.unprocessed ?? 0) === 0 && state.accepted >= acknowledged.size;
     },
     { timeoutMs: 30_000, what: () => 'the pipeline to catch up' },
