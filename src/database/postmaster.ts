@@ -17,11 +17,13 @@ const run = promisify(execFile);
  * word is our death. The watcher is a grandchild, since Postgres would take the end of a child of its own for a crash.
  */
 const SUPERVISED = `
+lock=$1
+shift
 ( ( read -r word <&3 || {
     kill -INT $$
     second=0
-    while [ $second -lt 20 ] && kill -0 $$; do sleep 1; second=$((second + 1)); done
-    kill -QUIT $$
+    while [ -e "$lock" ] && [ $second -lt 20 ]; do sleep 1; second=$((second + 1)); done
+    [ -e "$lock" ] && kill -QUIT $$
   } ) >/dev/null 2>&1 & )
 exec "$@" 3<&-
 `;
@@ -48,7 +50,8 @@ export function spawnPostmaster(cluster: Cluster, port: number, niceness: number
     ...['-D', cluster.directory, '-p', String(port)],
   ]);
   const { argv, ...owner } = command;
-  const child = spawn('sh', ['-c', SUPERVISED, 'sh', 'nice', '-n', String(niceness), ...argv], {
+  const lock = join(cluster.directory, 'postmaster.pid');
+  const child = spawn('sh', ['-c', SUPERVISED, 'sh', lock, 'nice', '-n', String(niceness), ...argv], {
     ...owner,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     detached: true,

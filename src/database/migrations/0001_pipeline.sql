@@ -11,7 +11,7 @@ CREATE FUNCTION pulse_tenants() RETURNS text[]
 -- Puts a table, and every partition that it has, under row-level security for everyone, its owner too.
 -- The sub-select makes the planner evaluate the binding once a statement instead of once a row.
 CREATE FUNCTION pulse_protect(protected_table regclass) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, public
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   member regclass;
