@@ -1,4 +1,5 @@
 // Every setting of Pulse in one table; each room owns its part.
+import { cliSettings } from '../cli/config.ts';
 import { collectSettings } from '../collect/config.ts';
 import { readSettings, type SettingValues } from '../core/settings.ts';
 import { databaseSettings } from '../database/config.ts';
@@ -16,6 +17,7 @@ export const allSettings = {
   ...collectSettings,
   ...processSettings,
   ...storeSettings,
+  ...cliSettings,
 } as const;
 
 export type AllSettings = SettingValues<typeof allSettings>;

@@ -1,0 +1,14 @@
+// Settings that only the command line reads.
+import { type SettingValues, text } from '../core/settings.ts';
+
+export const cliSettings = {
+  PULSE_API_KEY: text({
+    help: 'Credential of command-line calls (an API key or the admin token); the servers ignore it.',
+    defaultValue: '',
+    secret: true,
+    pattern: /^[\x21-\x7e]{1,512}$/,
+    allowed: '1 to 512 visible ASCII characters',
+  }),
+} as const;
+
+export type CliSettings = SettingValues<typeof cliSettings>;
