@@ -69,6 +69,8 @@ class PostgresDatabase implements Database {
       // For a server that is frozen or unreachable and so cannot keep its own limit.
       query_timeout: options.statementTimeoutMs + 5_000,
       keepAlive: true,
+      // Idle connections alone do not keep a process alive.
+      allowExitOnIdle: true,
       // Statements sent without awaiting the one before share a round trip.
       pipeline: true,
       types: { getTypeParser: typeParser },
