@@ -1,0 +1,226 @@
+// One lane of the store: a member of the consumer group that writes one batch after the other.
+import type { Clock } from '../core/clock.ts';
+import { hasCode, PulseError } from '../core/errors.ts';
+import type { Database } from '../database/types.ts';
+import type { Consumer, EventLog, PartitionBatch, TopicPartition } from '../ports/event-log/event-log.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Directory } from '../tenancy/types.ts';
+import { Backoff, pause } from './backoff.ts';
+import type { Judged } from './batch.ts';
+import { batchEvents, tally, writeDuration } from './metrics.ts';
+import { OwnedPartitions } from './owned-partitions.ts';
+import type { Trouble } from './partition-state.ts';
+import { dayOf, type PartitionCalendar } from './partitions.ts';
+import { stage } from './stage.ts';
+import { type Work, type Written, writeBatch } from './write.ts';
+
+/** How long a poll waits for the first record. */
+const pollMs = 250;
+/** How often a lane looks whether topics have come or gone. */
+const topicsCheckMs = 1_000;
+
+export interface LaneOptions {
+  readonly database: Database;
+  readonly log: EventLog;
+  readonly directory: Directory;
+  readonly calendar: PartitionCalendar;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly batchEventsMax: number;
+  readonly batchBytesMax: number;
+}
+
+/** What a lane shows. */
+export interface LaneStatus {
+  readonly inTrouble: readonly (TopicPartition & Trouble)[];
+  /** Why nothing moves at all, for example because Postgres is down; null while batches go through. */
+  readonly failure: (Trouble & { readonly sinceMs: number }) | null;
+}
+
+/**
+ * Reads its share of the valid topics and stores it.
+ * Guarantees: exactly once by the gap rule and the positions, whatever happens between two statements; order per
+ * partition; a failing batch is tried again with growing pauses and never skipped.
+ */
+export class Lane {
+  readonly #options: LaneOptions;
+  readonly #backoff = new Backoff();
+  readonly #knownTopics = new Set<string>();
+  #owned: OwnedPartitions | null = null;
+  #failure: LaneStatus['failure'] = null;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  status(): LaneStatus {
+    return { inTrouble: this.#owned?.inTrouble() ?? [], failure: this.#failure };
+  }
+
+  /** Works until the signal is given; then the batch in hand is finished first. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#consume(signal);
+      } catch (error) {
+        this.#failed(error, 'the store lost its place in the log and joins again');
+        await this.#backoff.wait(signal);
+      }
+    }
+  }
+
+  async #consume(signal: AbortSignal): Promise<void> {
+    const { database, log, clock, logger } = this.#options;
+    const rawTopics = await this.#topics();
+    if (rawTopics.size === 0) return await pause(topicsCheckMs, signal);
+    const consumer = await log.consume({ group: stage, topics: [...rawTopics.keys()], from: 'earliest' });
+    try {
+      const owned = new OwnedPartitions({ database, log, clock, logger, rawTopics, consumer });
+      this.#owned = owned;
+      let checkedAtMs = performance.now();
+      while (!signal.aborted) {
+        await this.#turn(consumer, owned, signal);
+        if (performance.now() - checkedAtMs < topicsCheckMs) continue;
+        checkedAtMs = performance.now();
+        if (!sameKeys(rawTopics, await this.#topics())) return;
+      }
+    } finally {
+      await consumer.close();
+    }
+  }
+
+  /** The valid topics that exist, each with its raw topic. */
+  async #topics(): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    for (const { names } of this.#options.directory.topicSets()) {
+      if (!this.#knownTopics.has(names.valid)) {
+        if ((await this.#options.log.describeTopic(names.valid)) === null) continue;
+        this.#knownTopics.add(names.valid);
+      }
+      found.set(names.valid, names.raw);
+    }
+    return found;
+  }
+
+  async #turn(consumer: Consumer, owned: OwnedPartitions, signal: AbortSignal): Promise<void> {
+    await owned.takeUp();
+    const batches = await this.#poll(consumer, owned, signal);
+    if (batches.length === 0 || !owned.isCurrent()) return;
+    const judged = await owned.judge(batches);
+    const work: Work = {
+      rows: judged.flatMap((entry) => entry.rows),
+      steps: judged.map((entry) => entry.step),
+    };
+    if (work.rows.length > 0 && !(await this.#write(work, owned, signal))) return;
+    await owned.settle(judged);
+    for (const { repeats } of judged) tally.repeats += repeats;
+    await consumer.commit(judged.map(committable));
+  }
+
+  async #poll(
+    consumer: Consumer,
+    owned: OwnedPartitions,
+    signal: AbortSignal,
+  ): Promise<readonly PartitionBatch[]> {
+    const { batchEventsMax, batchBytesMax } = this.#options;
+    try {
+      const limits = { recordsMax: batchEventsMax, bytesMax: batchBytesMax, waitMs: pollMs };
+      const batches = await consumer.poll({ ...limits, signal });
+      // An idle store that can read and whose last write went through has nothing to complain about.
+      if (batches.length === 0) this.#recovered();
+      return batches;
+    } catch (error) {
+      if (signal.aborted) return [];
+      const place = placeOf(error);
+      const trouble = { code: codeOf(error), detail: (error as Error).message };
+      if (place === null || !(await owned.stop(place, trouble))) throw error;
+      // The log keeps naming the broken place at each poll, while the other partitions go on.
+      await pause(pollMs, signal);
+      return [];
+    }
+  }
+
+  /** True once the work is committed; false when the partitions were read again, or on the way out. */
+  async #write(work: Work, owned: OwnedPartitions, signal: AbortSignal): Promise<boolean> {
+    const { calendar, database } = this.#options;
+    for (;;) {
+      try {
+        const homeless = await calendar.ensure(new Set(work.rows.map((row) => dayOf(row.receivedAt))));
+        const endTimer = writeDuration.startTimer();
+        const written = await writeBatch(database, work);
+        endTimer();
+        this.#recovered();
+        this.#report(work, written, homeless);
+        return true;
+      } catch (error) {
+        tally.retries++;
+        this.#failed(error, 'a batch could not be stored and is tried again');
+        await this.#backoff.wait(signal);
+        if (signal.aborted) return false;
+        if (isPositionInDoubt(error)) {
+          // A COMMIT without an answer, or another owner: only the database knows what is stored.
+          await owned.reload(work.steps);
+          return false;
+        }
+      }
+    }
+  }
+
+  #report(work: Work, written: Written, homeless: ReadonlySet<string>): void {
+    batchEvents.observe(work.rows.length);
+    tally.stored += written.stored;
+    tally.parked += written.parked.length;
+    tally.conflicts += written.conflicts.length;
+    for (const row of work.rows) {
+      tally.storedBytes += row.value.length;
+      if (homeless.size > 0 && homeless.has(dayOf(row.receivedAt))) tally.unpartitioned++;
+    }
+    const { logger } = this.#options;
+    for (const { row, code, detail } of written.parked) {
+      const { tenantId, eventId } = row;
+      logger.warn({ tenant_id: tenantId, event_id: eventId, code, detail }, 'Postgres refused an event; it is parked');
+    }
+    for (const { tenantId, eventId, source } of written.conflicts) {
+      logger.error({ tenant_id: tenantId, event_id: eventId, position: source }, 'an event was stored already, under another position');
+    }
+  }
+
+  #recovered(): void {
+    if (this.#failure !== null) this.#options.logger.info('the store goes on');
+    this.#failure = null;
+    this.#backoff.reset();
+  }
+
+  #failed(error: unknown, message: string): void {
+    const code = codeOf(error);
+    const detail = error instanceof Error ? error.message : String(error);
+    if (this.#failure?.code !== code) this.#options.logger.warn({ err: error, code }, message);
+    this.#failure = { code, detail, sinceMs: this.#failure?.sinceMs ?? this.#options.clock.now() };
+  }
+}
+
+function committable({ step }: Judged): { topic: string; partition: number; offset: number } {
+  return { topic: step.topic, partition: step.partition, offset: step.next.logOffset };
+}
+
+function isPositionInDoubt(error: unknown): boolean {
+  return (
+    hasCode(error, 'PULSE_DATABASE_COMMIT_UNKNOWN') || hasCode(error, 'PULSE_DATABASE_POSITION_FENCED')
+  );
+}
+
+function codeOf(error: unknown): string {
+  const code: unknown = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  return typeof code === 'string' ? code : 'unexpected';
+}
+
+/** The place that a damaged or lost part of the log names; null for every other error. */
+function placeOf(error: unknown): TopicPartition | null {
+  if (!hasCode(error, 'PULSE_LOG_CORRUPT') && !hasCode(error, 'PULSE_LOG_OFFSET_LOST')) return null;
+  const { topic, partition } = (error as PulseError).details ?? {};
+  return typeof topic === 'string' && typeof partition === 'number' ? { topic, partition } : null;
+}
+
+function sameKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
+  return a.size === b.size && [...a.keys()].every((key) => b.has(key));
+}
