@@ -2,7 +2,7 @@
 // PULSE_TEST_DATABASE_URL uses an outside server (as an owner with CREATEDB and CREATEROLE) instead.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -130,6 +130,24 @@ async function outsideServer(ownerUrl: string): Promise<TestServer> {
 
 const prefix = 'pulse-test-postgres-';
 
+/**
+ * Memory where the machine has 2 GiB of it to spare as files, else the folder for temporary files. Measured on a disk that other tests
+ * keep busy: 0.4 s instead of 2 s for a server, 50 instead of 150 ms for a database.
+ */
+const folder = memoryFolder() ?? tmpdir();
+
+function memoryFolder(): string | null {
+  const path = '/dev/shm';
+  if (process.env['TMPDIR'] !== undefined) return null;
+  try {
+    accessSync(path, constants.W_OK | constants.X_OK);
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize > 2 * 1024 ** 3 ? path : null;
+  } catch {
+    return null; // Only Linux has it.
+  }
+}
+
 async function embeddedServer(): Promise<TestServer> {
   removeLeftovers();
   const prepared = await preparedDirectory();
@@ -150,7 +168,7 @@ async function embeddedServer(): Promise<TestServer> {
 
 /** A stopped data directory with a migrated database, shared by all test processes of this user and copied by each. */
 async function preparedDirectory(): Promise<string> {
-  const path = join(tmpdir(), `pulse-test-template-${userInfo().uid}-${await fingerprint()}`);
+  const path = join(folder, `pulse-test-template-${userInfo().uid}-${await fingerprint()}`);
   if (await stat(path).catch(() => null)) return path;
   const directory = await ownDirectory();
   try {
@@ -172,7 +190,7 @@ function startTestServer(dataDirectory: string) {
 }
 
 function ownDirectory(): Promise<string> {
-  return mkdtemp(join(tmpdir(), `${prefix}${process.pid}-`));
+  return mkdtemp(join(folder, `${prefix}${process.pid}-`));
 }
 
 /** Changes with the migrations and with the way clusters are made. */
@@ -186,10 +204,10 @@ async function fingerprint(): Promise<string> {
 
 /** Directories of test processes that were killed; their servers have ended by themselves. Templates go after a day. */
 function removeLeftovers(): void {
-  for (const name of readdirSync(tmpdir())) {
+  for (const name of readdirSync(folder)) {
     const pid = new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1];
     if (pid !== undefined && !isAlive(Number(pid))) {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true, maxRetries: 10 });
+      rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 10 });
     }
   }
 }
