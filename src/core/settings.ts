@@ -210,10 +210,10 @@ function unknownVariables(
   return problems;
 }
 
-/** The known name at the smallest edit distance, when that is at most a third of its length. */
+/** The known name at the smallest edit distance, when that is at most a third of its length, or one letter. */
 export function nearestName(name: string, known: Iterable<string>): string | null {
   let best: string | null = null;
-  let bestDistance = Math.ceil(name.length / 3);
+  let bestDistance = Math.max(2, Math.ceil(name.length / 3));
   for (const candidate of known) {
     const distance = editDistance(name, candidate);
     if (distance < bestDistance) {

@@ -1,7 +1,7 @@
 // `pulse doctor`: looks at everything a start needs and says what is wrong and how to mend it.
 
 import type { Command } from '../command.ts';
-import { type Finding, runChecks } from '../doctor.ts';
+import type { Finding } from '../doctor.ts';
 import { exitCode } from '../errors.ts';
 import { formatTable } from '../output.ts';
 
@@ -15,6 +15,8 @@ export const doctorCommand: Command = {
   options: {},
   positionals: { min: 0, max: 0 },
   async run(context) {
+    // Loaded late: the checks know every room's settings, and `pulse help` must not wait for those.
+    const { runChecks } = await import('../doctor.ts');
     const findings = await runChecks({ environment: context.environment, url: context.options.text('url') });
     context.print({ healthy: findings.every((finding) => finding.status !== 'failed'), findings }, () => {
       const table = formatTable(findings, [

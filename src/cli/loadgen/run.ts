@@ -106,6 +106,8 @@ class LoadRun {
     this.#options.signal?.removeEventListener('abort', stop);
     const unsent =
       this.#missed + (this.#plan.rate === null ? 0 : Math.max(0, this.#dueCount() - this.#taken));
+    // Whoever has not answered by now is given up.
+    this.#tally.unknownRequests += this.#pool.busyCount;
     this.#pool.close();
     if (this.#failure !== null) throw this.#failure;
     return reportOf(this.#tally, {
