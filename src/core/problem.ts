@@ -2,7 +2,7 @@
 import { defineErrors, type PulseError } from './errors.ts';
 
 const problemError = defineErrors({
-  PULSE_INTERNAL: {
+  PULSE_INTERNAL_ERROR: {
     status: 500,
     title: 'Pulse failed in a way that it does not know.',
     retryable: true,
@@ -27,7 +27,7 @@ export const problemMediaType = 'application/problem+json';
 
 /** Stands in for an error that is no PulseError, so that nothing internal reaches a client. Log the real one. */
 export function internalError(cause?: unknown): PulseError {
-  return problemError('PULSE_INTERNAL', 'An unexpected error ended this request.', { cause });
+  return problemError('PULSE_INTERNAL_ERROR', 'An unexpected error ended this request.', { cause });
 }
 
 /**
