@@ -26,6 +26,11 @@ export interface CreatedKey extends KeyRecord {
   readonly apiKey: string;
 }
 
+/** True for the form of a key id; whatever else a caller names is unknown without asking Postgres. */
+export function isKeyId(text: string): boolean {
+  return /^key_[0-9a-f]{32}$/.test(text);
+}
+
 /** Live keys of one name: the one in use and the one that replaces it. */
 const keysPerNameMax = 2;
 
@@ -129,7 +134,7 @@ export async function listKeys(
     if (tenants.rows.length === 0) throw tenantUnknown(tenantId);
     // Key ids are UUIDv7, so they sort by the time of creation.
     const { rows } = await client.query<KeyColumns>(
-      `SELECT tenant_id, key_id, name, scopes, created_at, expires_at, revoked_at FROM api_keys
+      `SELECT ${keyColumns} FROM api_keys
        WHERE tenant_id = $1 AND ($2::text IS NULL OR key_id < $2) ORDER BY key_id DESC LIMIT $3`,
       [tenantId, options.before, options.limit],
     );
@@ -138,7 +143,7 @@ export async function listKeys(
 }
 
 /**
- * Revokes a key for ever. Revoking it again changes nothing.
+ * Revokes a key for ever; returns it. Revoking it again changes nothing.
  * Errors: PULSE_TENANCY_KEY_UNKNOWN (404).
  */
 export async function revokeKey(
@@ -146,30 +151,36 @@ export async function revokeKey(
   actor: Actor,
   tenantId: string,
   keyId: string,
-): Promise<void> {
+): Promise<KeyRecord> {
+  if (!isKeyId(keyId)) throw keyUnknown(tenantId);
   const atMs = context.clock.now();
-  await performAct(context.database, { actor, atMs, tenantId }, async (client) => {
-    const { rows } = await client.query<{ name: string; revoked_at: Date | null }>(
-      'SELECT name, revoked_at FROM api_keys WHERE tenant_id = $1 AND key_id = $2',
+  return await performAct(context.database, { actor, atMs, tenantId }, async (client) => {
+    const { rows } = await client.query<KeyColumns>(
+      `SELECT ${keyColumns} FROM api_keys WHERE tenant_id = $1 AND key_id = $2`,
       [tenantId, keyId],
     );
-    const key = rows[0];
-    if (key === undefined) {
-      throw tenancyError('PULSE_TENANCY_KEY_UNKNOWN', `Tenant '${tenantId}' has no such key.`);
-    }
-    if (key.revoked_at !== null) return { result: undefined, record: null };
+    if (rows[0] === undefined) throw keyUnknown(tenantId);
+    const key = keyOf(rows[0]);
+    if (key.revokedAt !== null) return { result: key, record: null };
+    const revokedAt = formatTime(atMs);
     await client.query('UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND key_id = $2', [
       tenantId,
       keyId,
-      formatTime(atMs),
+      revokedAt,
     ]);
     const details = { key_id: keyId, name: key.name };
     return {
-      result: undefined,
+      result: { ...key, revokedAt },
       record: { action: 'key.revoked', target: `${tenantId}/${keyId}`, details },
     };
   });
 }
+
+function keyUnknown(tenantId: string): Error {
+  return tenancyError('PULSE_TENANCY_KEY_UNKNOWN', `Tenant '${tenantId}' has no such key.`);
+}
+
+const keyColumns = 'tenant_id, key_id, name, scopes, created_at, expires_at, revoked_at';
 
 interface KeyColumns {
   readonly tenant_id: string;

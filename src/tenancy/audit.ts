@@ -1,5 +1,6 @@
 // Writing and reading the audit log. Every act is recorded in the transaction that does it, or it is not done.
-import type { Queryable } from '../database/types.ts';
+import { formatTime } from '../core/time.ts';
+import type { Database, Queryable } from '../database/types.ts';
 import { type AuditContent, auditHash, firstPreviousHash, platformChain } from './audit-chain.ts';
 import { tenancyError } from './errors.ts';
 import type { Principal } from './types.ts';
@@ -72,7 +73,7 @@ async function append(client: Queryable, chain: string, act: Act): Promise<void>
   const content: AuditContent = {
     tenantId: chain,
     sequence: head === undefined ? 1 : head.sequence + 1,
-    at: new Date(act.atMs).toISOString().replace('Z', '000Z'),
+    at: formatTime(act.atMs).replace('Z', '000Z'),
     actor: act.actor.name,
     action: act.action,
     target: act.target,
@@ -133,21 +134,42 @@ interface AuditRowColumns {
   readonly hash: string;
 }
 
-/** Rows of one chain: newest first below a sequence, or oldest first above it. */
+/** Rows of one chain, oldest first: those above a sequence, at most `limit`. */
 export async function readAuditRows(
   client: Queryable,
   chain: string,
-  from: { readonly below: number } | { readonly above: number },
+  above: number,
   limit: number,
 ): Promise<readonly AuditRow[]> {
-  const isDescending = 'below' in from;
   const { rows } = await client.query<AuditRowColumns>(
-    isDescending
-      ? `SELECT ${auditColumns} FROM audit_log WHERE tenant_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3`
-      : `SELECT ${auditColumns} FROM audit_log WHERE tenant_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3`,
-    [chain, isDescending ? from.below : from.above, limit],
+    `SELECT ${auditColumns} FROM audit_log WHERE tenant_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3`,
+    [chain, above, limit],
   );
-  return rows.map((row) => ({
+  return rows.map(auditRowOf);
+}
+
+/** Rows of one chain, newest first: those below a sequence and inside a range of time, at most `limit`. */
+export async function listAuditRows(
+  database: Database,
+  chain: string,
+  filter: { readonly below: number | null; readonly fromMs: number | null; readonly toMs: number | null },
+  limit: number,
+): Promise<readonly AuditRow[]> {
+  const time = (timeMs: number | null): string | null => (timeMs === null ? null : formatTime(timeMs));
+  return await database.withTenant(chain, async (client) => {
+    const { rows } = await client.query<AuditRowColumns>(
+      `SELECT ${auditColumns} FROM audit_log
+       WHERE tenant_id = $1 AND ($2::bigint IS NULL OR sequence < $2)
+         AND ($3::timestamptz IS NULL OR audit_log.at >= $3) AND ($4::timestamptz IS NULL OR audit_log.at < $4)
+       ORDER BY sequence DESC LIMIT $5`,
+      [chain, filter.below, time(filter.fromMs), time(filter.toMs), limit],
+    );
+    return rows.map(auditRowOf);
+  });
+}
+
+function auditRowOf(row: AuditRowColumns): AuditRow {
+  return {
     tenantId: row.tenant_id,
     sequence: row.sequence,
     at: row.at,
@@ -157,5 +179,5 @@ export async function readAuditRows(
     details: row.details,
     previousHash: row.previous_hash,
     hash: row.hash,
-  }));
+  };
 }

@@ -6,6 +6,7 @@ export { authenticate } from './authenticate.ts';
 export { ensureDemoTenant } from './demo.ts';
 export { type OpenDirectory, openDirectory } from './directory.ts';
 export { principalOf, registerAuthentication, requireScope } from './request-authentication.ts';
+export { registerTenancyRoutes, type TenancyDependencies } from './routes.ts';
 export {
   assertIngest,
   assertScope,
@@ -16,4 +17,5 @@ export {
 } from './scopes.ts';
 export { createTenant, listTenants, performAct, readTenant, updateTenant } from './tenants.ts';
 export { sharedTopicNames, topicNames } from './topics.ts';
+export type { Directory, Lookup, Principal, Scope, Tenant, TopicNames } from './types.ts';
 export { type AuditVerdict, verifyAudit } from './verify-audit.ts';

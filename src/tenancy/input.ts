@@ -130,8 +130,11 @@ export function isStorableText(text: string): boolean {
   return !text.includes('\u0000') && text.isWellFormed();
 }
 
-/** A value as it is shown in a message: JSON, cut to 80 characters. */
+/** A value as it is shown in a message: JSON, cut to 80 characters; of lists and objects only what they are. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'undefined';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
+  // Not serialised: input may nest deeper than JSON.stringify can go.
+  if (typeof value === 'object' && value !== null) return 'an object';
+  const text = JSON.stringify(value) ?? 'missing';
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

@@ -41,7 +41,7 @@ export function requireScope(needed: NeededScope): (request: FastifyRequest) => 
 }
 
 /** Who is calling. Errors: throws when the route has no `requireScope`: a forgotten check must not open a door. */
-export function principalOf(request: FastifyRequest): Principal {
+export function principalOf(request: Pick<FastifyRequest, 'principal' | 'routeOptions'>): Principal {
   if (request.principal === null) {
     throw new Error(`route ${request.routeOptions.url} asks for its principal without requireScope`);
   }

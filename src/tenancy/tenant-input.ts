@@ -1,5 +1,6 @@
 // What may be said about a tenant: the fields of `POST /v1/tenants` and `PATCH /v1/tenants/{tenant_id}`.
-import { InputObject, isAllowedText, isStorableText } from './input.ts';
+import { jsonDepthMax } from '../core/envelope.ts';
+import { InputObject, isStorableText } from './input.ts';
 import type { Lookup, Tenant } from './types.ts';
 
 /** A tenant to create. */
@@ -11,7 +12,7 @@ export type TenantChange = Partial<
 >;
 
 export const nameRule = { charsMax: 200, allowed: 'a text of 1 to 200 characters' };
-export const requestsPerMinuteBounds = { min: 1, max: 100_000_000 };
+export const requestsPerMinuteBounds = { min: 1, max: 1_000_000_000 };
 export const requestsPerMinuteDefault = 300;
 export const clientAddressPolicies = ['keep', 'truncate', 'drop'] as const;
 export const lookupsMax = 20;
@@ -94,6 +95,13 @@ function parseLookups(fields: InputObject): readonly Lookup[] | undefined {
   if (!Array.isArray(value) || value.length > lookupsMax) {
     return fields.fail('lookups', `must be an array of at most ${lookupsMax} lookups`);
   }
+  // Before anything serialises it: JSON.stringify fails on values that nest thousands deep.
+  if (!isStorable(value, jsonDepthMax)) {
+    return fields.fail(
+      'lookups',
+      `nest deeper than ${jsonDepthMax}, or hold a text with U+0000 or half a surrogate pair`,
+    );
+  }
   const text = JSON.stringify(value);
   if (Buffer.byteLength(text) > lookupsBytesMax) {
     return fields.fail(
@@ -117,22 +125,18 @@ function parseLookup(input: unknown, index: number, parent: InputObject): Lookup
       fields.fail('values', 'must be an object from found values to what they mean');
     } else if (Object.keys(values).length > lookupValuesMax) {
       fields.fail('values', `holds more than ${lookupValuesMax} entries`);
-    } else if (!isStorable(values)) {
-      fields.fail('values', 'holds a text with U+0000 or half a surrogate pair, which cannot be stored');
     }
   }
   fields.refuseOthers();
   return { name: name ?? '', pointer: pointer ?? '', values: (values ?? {}) as Lookup['values'] };
 }
 
-/** Bounded by `lookupsBytesMax`, and by the depth that Fastify's parser and JSON.stringify above let through. */
-function isStorable(value: unknown): boolean {
+/** False for what jsonb cannot hold, and for what nests too deep. */
+function isStorable(value: unknown, depthLeft: number): boolean {
   if (typeof value === 'string') return isStorableText(value);
   if (typeof value !== 'object' || value === null) return true;
-  return Object.entries(value).every(([name, member]) => isStorableText(name) && isStorable(member));
-}
-
-/** True for a text that may name a tenant; reserved names may not. */
-export function isTenantId(text: string): boolean {
-  return isAllowedText(text, tenantIdRule);
+  if (depthLeft === 0) return false;
+  return Object.entries(value).every(
+    ([name, member]) => isStorableText(name) && isStorable(member, depthLeft - 1),
+  );
 }

@@ -49,9 +49,7 @@ async function verifyChain(database: Database, chain: string): Promise<AuditVerd
   let broken: AuditBreak | null = null;
   while (broken === null) {
     const above = last.sequence;
-    const rows = await database.withTenant(chain, (client) =>
-      readAuditRows(client, chain, { above }, pageRows),
-    );
+    const rows = await database.withTenant(chain, (client) => readAuditRows(client, chain, above, pageRows));
     for (const row of rows) {
       broken = findBreak(row, last, headBefore);
       if (broken !== null) break;
