@@ -2,8 +2,8 @@
 // PULSE_TEST_DATABASE_URL uses an outside server (as an owner with CREATEDB and CREATEROLE) instead.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, readdirSync, rmSync, statfsSync } from 'node:fs';
-import { mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
+import { accessSync, constants, existsSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { mkdtemp, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -169,7 +169,10 @@ async function embeddedServer(): Promise<TestServer> {
 /** A stopped data directory with a migrated database, shared by all test processes of this user and copied by each. */
 async function preparedDirectory(): Promise<string> {
   const path = join(folder, `pulse-test-template-${userInfo().uid}-${await fingerprint()}`);
-  if (await stat(path).catch(() => null)) return path;
+  if (existsSync(path)) {
+    await utimes(path, new Date(), new Date());
+    return path;
+  }
   const directory = await ownDirectory();
   try {
     const running = await startTestServer(directory);
@@ -202,14 +205,20 @@ async function fingerprint(): Promise<string> {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Directories of test processes that were killed; their servers have ended by themselves. Templates go after a day. */
+/** Removes directories of test processes that were killed (their servers have ended by themselves) and templates out of use. */
 function removeLeftovers(): void {
   for (const name of readdirSync(folder)) {
-    const pid = new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) {
-      rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 10 });
-    }
+    const path = join(folder, name);
+    const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length).split('-')[0]) : 0;
+    if (pid > 0 ? isAlive(pid) : !isOldTemplate(path)) continue;
+    rmSync(path, { recursive: true, force: true, maxRetries: 10 });
   }
+}
+
+function isOldTemplate(path: string): boolean {
+  if (!path.startsWith(join(folder, `pulse-test-template-${userInfo().uid}-`))) return false;
+  const status = statSync(path, { throwIfNoEntry: false });
+  return status !== undefined && Date.now() - status.mtimeMs > 30 * 60_000;
 }
 
 function isAlive(pid: number): boolean {
