@@ -1,0 +1,305 @@
+// The files that a topic's writer holds: the segment being written, the next one, the head, and the lock.
+// `store` is the only way to durability; after a failure it first puts the files back to the last durable group.
+import { join } from 'node:path';
+import type { Logger } from '../../../telemetry/logger.ts';
+import type { EventLogSettings } from '../config.ts';
+import { logError } from '../event-log.ts';
+import { logCounts } from '../metrics.ts';
+import { type FileLock, type FileSystem, isFileError, type LogFile } from './file-system.ts';
+import type { GroupBuilder } from './group-codec.ts';
+import { type JournalState, readHeadFile, readJournal } from './recovery.ts';
+import { removeIfThere, SegmentPreparer } from './segment-preparer.ts';
+import {
+  encodeHead,
+  encodeSegmentHeader,
+  headBytes,
+  headName,
+  type PublishedEnd,
+  segmentHeaderBytes,
+  segmentName,
+  spareName,
+  type TopicDescription,
+} from './topic-files.ts';
+
+/** Groups up to this size are copied into the page cache on this thread: cheaper than a trip to another one. */
+const directWriteBytesMax = 131_072;
+
+export interface JournalFilesOptions {
+  readonly fileSystem: FileSystem;
+  readonly topic: TopicDescription;
+  readonly settings: EventLogSettings;
+  readonly logger: Logger;
+}
+
+/** Opens the journal for writing: see `openJournal`. */
+export class JournalFiles {
+  readonly #options: JournalFilesOptions;
+  readonly #lock: FileLock;
+  readonly #preparer: SegmentPreparer;
+  readonly #headBuffer: Buffer;
+  readonly #head: LogFile;
+  #segment: LogFile | null;
+  /** Size at which the segment being written is full. */
+  #segmentBytes: number;
+  #published: PublishedEnd;
+  /** Puts the files back to the last durable group; set by a failure. */
+  #repair: (() => Promise<void>) | null = null;
+  #rollNext = false;
+
+  private constructor(
+    options: JournalFilesOptions,
+    lock: FileLock,
+    head: LogFile,
+    segment: LogFile | null,
+    state: JournalState,
+  ) {
+    this.#options = options;
+    this.#lock = lock;
+    this.#head = head;
+    this.#segment = segment;
+    this.#published = state.end;
+    this.#headBuffer = Buffer.alloc(headBytes(options.topic.partitions));
+    this.#segmentBytes = Math.max(state.lastSegmentBytes, options.settings.PULSE_LOG_SEGMENT_BYTES_MIN);
+    this.#preparer = new SegmentPreparer(
+      options.fileSystem,
+      options.topic.directory,
+      options.settings.PULSE_LOG_PREPARE_BYTES_PER_SECOND,
+    );
+  }
+
+  get published(): PublishedEnd {
+    return this.#published;
+  }
+
+  /**
+   * Locks the topic, cuts a torn tail off, and makes sure that everything readable is durable (I7).
+   * Errors: PULSE_LOG_IN_USE, PULSE_LOG_CORRUPT.
+   */
+  static async open(options: JournalFilesOptions): Promise<{ files: JournalFiles; state: JournalState }> {
+    const { fileSystem, topic } = options;
+    const lock = await takeLock(fileSystem, topic);
+    let segment: LogFile | null = null;
+    let headFile: LogFile | null = null;
+    try {
+      await removeIfThere(fileSystem, join(topic.directory, spareName));
+      headFile = await fileSystem.open(join(topic.directory, headName), 'update');
+      const state = await readJournal(fileSystem, topic, await readHeadFile(topic, headFile));
+      if (state.end.segmentBase > 0) {
+        segment = await fileSystem.open(join(topic.directory, segmentName(state.end.segmentBase)), 'update');
+        if (state.torn !== null) await cutTornTail(options, segment, state);
+        await segment.datasync();
+      }
+      await fileSystem.syncDirectory(topic.directory);
+      const files = new JournalFiles(options, lock, headFile, segment, state);
+      files.#writeHead();
+      return { files, state };
+    } catch (error) {
+      await segment?.close();
+      await headFile?.close();
+      lock.release();
+      throw error;
+    }
+  }
+
+  /**
+   * Makes a sealed group durable and publishes it.
+   * Guarantees: resolves after fdatasync (I1). After a rejection the next call starts by undoing what was written.
+   * Errors: those of the file system.
+   */
+  async store(bytes: Buffer, group: GroupBuilder, timeMs: number): Promise<PublishedEnd> {
+    if (this.#repair !== null) {
+      await this.#repair();
+      this.#repair = null;
+    }
+    const { position } = this.#published;
+    const fits = !this.#rollNext && this.#segment !== null && position + bytes.length <= this.#segmentBytes;
+    if (fits) await this.#writeHere(this.#segment as LogFile, bytes, position);
+    else await this.#writeIntoNext(bytes, timeMs);
+    this.#publish(bytes.length, group);
+    this.#prepareNext();
+    return this.#published;
+  }
+
+  async #writeHere(segment: LogFile, bytes: Buffer, position: number): Promise<void> {
+    this.#repair = () => this.#cutBack();
+    if (bytes.length <= directWriteBytesMax) segment.writeSync(bytes, position);
+    else await segment.write(bytes, position);
+    try {
+      await segment.datasync();
+    } catch (error) {
+      // The kernel may have dropped the dirty pages and call them clean: a second fdatasync would lie. Write elsewhere.
+      this.#rollNext = true;
+      throw error;
+    }
+    this.#repair = null;
+  }
+
+  /** Re-opens the segment and cuts it at the last durable byte, durably. */
+  async #cutBack(): Promise<void> {
+    const { fileSystem, topic } = this.#options;
+    const old = this.#segment;
+    this.#segment = null;
+    await old?.close().catch(() => undefined); // The error that led here is the one that counts.
+    const path = join(topic.directory, segmentName(this.#published.segmentBase));
+    const segment = await fileSystem.open(path, 'update');
+    try {
+      await segment.truncate(this.#published.position);
+      await segment.datasync();
+    } catch (error) {
+      await segment.close();
+      throw error;
+    }
+    this.#segment = segment;
+  }
+
+  /**
+   * Begins the next segment with this group. Its name appears only once header and group are durable, so a segment
+   * that can be seen always has a good first group (I8).
+   */
+  async #writeIntoNext(bytes: Buffer, timeMs: number): Promise<void> {
+    const { fileSystem, topic, settings } = this.#options;
+    const { sequence, segmentBase, ends } = this.#published;
+    const first = segmentBase === 0;
+    const base = sequence + 1;
+    const size = first
+      ? settings.PULSE_LOG_SEGMENT_BYTES_MIN
+      : Math.max(
+          Math.min(this.#segmentBytes * 2, settings.PULSE_LOG_SEGMENT_BYTES_MAX),
+          settings.PULSE_LOG_SEGMENT_BYTES_MIN,
+        );
+    if (first) this.#preparer.start(size);
+    const next = (await this.#preparer.take(first ? 'finish' : 'now')) ?? (await this.#makeSpare());
+    const path = join(topic.directory, segmentName(base));
+    this.#repair = async () => {
+      await next.close().catch(() => undefined);
+      await removeIfThere(fileSystem, this.#preparer.path);
+      await removeIfThere(fileSystem, path);
+      await fileSystem.syncDirectory(topic.directory);
+    };
+    const headerBytes = segmentHeaderBytes(topic.partitions);
+    const header = { base, previousBase: segmentBase, firstTimeMs: timeMs, headerBytes, startOffsets: ends };
+    await next.write(encodeSegmentHeader(header, topic.incarnationBytes), 0);
+    await next.write(bytes, headerBytes);
+    await next.datasync();
+    await fileSystem.rename(this.#preparer.path, path);
+    await fileSystem.syncDirectory(topic.directory);
+    this.#repair = null;
+    this.#rollNext = false;
+    const old = this.#segment;
+    this.#segment = next;
+    this.#segmentBytes = size;
+    this.#published = {
+      ...this.#published,
+      segmentBase: base,
+      position: headerBytes,
+      earliestBase: first ? base : this.#published.earliestBase,
+    };
+    await old?.close();
+  }
+
+  async #makeSpare(): Promise<LogFile> {
+    await removeIfThere(this.#options.fileSystem, this.#preparer.path);
+    return await this.#options.fileSystem.open(this.#preparer.path, 'create');
+  }
+
+  #publish(bytes: number, group: GroupBuilder): void {
+    const ends = [...this.#published.ends];
+    for (const share of group.shares()) ends[share.partition] = share.firstOffset + share.records;
+    this.#published = {
+      sequence: this.#published.sequence + 1,
+      segmentBase: this.#published.segmentBase,
+      position: this.#published.position + bytes,
+      earliestBase: this.#published.earliestBase,
+      ends,
+    };
+    this.#writeHead();
+  }
+
+  #writeHead(): void {
+    encodeHead(this.#headBuffer, { ...this.#published, bootId: this.#options.fileSystem.bootId() });
+    try {
+      this.#head.writeSync(this.#headBuffer, 0);
+    } catch (error) {
+      // The group is durable all the same. Readers in other processes see it with the next head.
+      this.#options.logger.error({ err: error }, 'the head of a topic could not be written');
+    }
+  }
+
+  #prepareNext(): void {
+    if (this.#published.position * 2 < this.#segmentBytes) return;
+    this.#preparer.start(
+      Math.min(this.#segmentBytes * 2, this.#options.settings.PULSE_LOG_SEGMENT_BYTES_MAX),
+    );
+  }
+
+  /** Tells readers that segments below `earliestBase` are gone. */
+  publishEarliest(earliestBase: number): PublishedEnd {
+    this.#published = { ...this.#published, earliestBase };
+    this.#writeHead();
+    return this.#published;
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#preparer.discard();
+      // When this fails too, the next open finds the same unfinished group and cuts it.
+      await this.#repair?.().catch((error: unknown) =>
+        this.#options.logger.warn({ err: error }, 'could not tidy up'),
+      );
+      await this.#segment?.close();
+      await this.#head.datasync();
+    } finally {
+      await this.#head.close();
+      this.#lock.release();
+    }
+  }
+}
+
+async function cutTornTail(
+  options: JournalFilesOptions,
+  segment: LogFile,
+  state: JournalState,
+): Promise<void> {
+  const { torn, end } = state;
+  options.logger.warn(
+    { topic: options.topic.topic, ...torn },
+    'cut an unfinished last group off; it was never acknowledged',
+  );
+  logCounts.tornTails++;
+  await segment.truncate(end.position);
+}
+
+/** The lock of the topic's one writer (I9). */
+async function takeLock(fileSystem: FileSystem, topic: TopicDescription): Promise<FileLock> {
+  const lock = fileSystem.lock(join(topic.directory, 'writer.lock'));
+  const pidPath = join(topic.directory, 'writer.pid');
+  if (lock === null) {
+    const holder = await readPid(fileSystem, pidPath);
+    throw logError('PULSE_LOG_IN_USE', `Process ${holder} writes to topic ${topic.topic} already.`, {
+      details: { topic: topic.topic, pid: holder },
+    });
+  }
+  try {
+    await removeIfThere(fileSystem, pidPath);
+    const file = await fileSystem.open(pidPath, 'create');
+    await file.write(Buffer.from(String(process.pid)), 0);
+    await file.close();
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function readPid(fileSystem: FileSystem, path: string): Promise<string> {
+  try {
+    const file = await fileSystem.open(path, 'read');
+    const bytes = Buffer.alloc(16);
+    const count = await file.read(bytes, 0);
+    await file.close();
+    return bytes.toString('latin1', 0, count) || 'unknown';
+  } catch (error) {
+    if (isFileError(error, 'ENOENT')) return 'unknown';
+    throw error;
+  }
+}

@@ -1,0 +1,199 @@
+// One record as bytes (SPEC.md §4). All text of a record is written and read in one piece: a call into the engine's
+// UTF-8 encoder per header costs more than the rest of the encoding together.
+import { type LogRecord, logError, type StoredRecord } from '../event-log.ts';
+
+/** Bytes before the table of header lengths. */
+export const recordFixedBytes = 24;
+/** Bytes of one row of that table at most. */
+const tableRowBytesMax = 4;
+
+/** Limits of a record, as the port promises them. */
+export const recordLimits = {
+  valueBytesMax: 2 * 1_048_576,
+  headersMax: 64,
+  /** Names and values of all headers together, in UTF-16 units; also the longest key. */
+  textUnitsMax: 65_536,
+  headerNameUnitsMax: 255,
+} as const;
+
+/**
+ * Header names that are stored as one byte: their place in this list, from 1 on. Part of format version 1: names may be
+ * added at the end, never moved or removed.
+ */
+const wellKnownNames = [
+  'ce_id',
+  'ce_type',
+  'ce_source',
+  'ce_time',
+  'ce_subject',
+  'pulse_tenant',
+  'pulse_received_at',
+  'pulse_protocol',
+  'pulse_attempt',
+  'pulse_origin',
+  'traceparent',
+  'pulse_request_id',
+  'pulse_idempotency_key',
+  'pulse_request_hash',
+  'pulse_request_index',
+  'pulse_user_agent',
+  'pulse_client_address',
+  'pulse_source',
+  'pulse_previous_source',
+  'pulse_dead_letter_code',
+  'pulse_dead_letter_stage',
+  'pulse_dead_letter_failures',
+  'content_type',
+  'ce_specversion',
+  'ce_datacontenttype',
+  'ce_dataschema',
+] as const;
+
+const indexOfName = new Map<string, number>(wellKnownNames.map((name, i) => [name, i + 1]));
+const namePattern = /^[a-z0-9_]{1,255}$/;
+const flagHasKey = 1;
+
+/** Room that the fixed part and the table of a record need at most. */
+export const recordOverheadBytesMax = recordFixedBytes + recordLimits.headersMax * tableRowBytesMax;
+
+/** A buffer that grows; `bytes` is replaced when it does. */
+export interface Sink {
+  bytes: Buffer;
+  /** Makes room for `count` bytes from `used` on, keeping the bytes before. */
+  reserve(used: number, count: number): void;
+}
+
+/**
+ * Writes a record at `start`.
+ * Shape: returns the position behind it. `offsetDelta` counts from the group's first offset of the record's partition.
+ * Errors: PULSE_LOG_RECORD_INVALID; bytes from `start` on are then to be ignored.
+ */
+export function encodeRecord(sink: Sink, start: number, record: LogRecord, offsetDelta: number): number {
+  const { headers, value, key } = record;
+  if (value.length > recordLimits.valueBytesMax) {
+    throw invalid(`its value has ${value.length} bytes; at most ${recordLimits.valueBytesMax} are allowed`);
+  }
+  sink.reserve(start, recordOverheadBytesMax + value.length);
+  let bytes = sink.bytes;
+  let at = start + recordFixedBytes;
+  let count = 0;
+  let text = key ?? '';
+  const keyUnits = text.length;
+  for (const name of Object.keys(headers)) {
+    const content = headers[name] as string;
+    if (++count > recordLimits.headersMax)
+      throw invalid(`it has more than ${recordLimits.headersMax} headers`);
+    const index = indexOfName.get(name);
+    if (index === undefined) {
+      if (!namePattern.test(name))
+        throw invalid(`its header name '${name.slice(0, 80)}' is not [a-z0-9_]{1,255}`);
+      bytes[at++] = 0;
+      bytes[at++] = name.length;
+      text += name;
+    } else {
+      bytes[at++] = index;
+    }
+    const units = content.length;
+    bytes[at++] = units & 0xff;
+    bytes[at++] = (units >>> 8) & 0xff;
+    text += content;
+  }
+  // Checked before the lengths are trusted: a value of 65,536 units or more does not fit its two bytes in the table.
+  if (keyUnits > recordLimits.textUnitsMax)
+    throw invalid(`its key has ${keyUnits} characters; at most 65536 are allowed`);
+  if (text.length - keyUnits >= recordLimits.textUnitsMax) {
+    throw invalid(`its headers have ${text.length - keyUnits} characters; fewer than 65536 are allowed`);
+  }
+  // UTF-8 takes at most three bytes for a UTF-16 unit.
+  sink.reserve(at, text.length * 3 + value.length);
+  bytes = sink.bytes;
+  const textBytes = text.length === 0 ? 0 : bytes.write(text, at, 'utf8');
+  at += textBytes;
+  bytes.set(value, at);
+  at += value.length;
+  put32(bytes, start, at - start);
+  put32(bytes, start + 4, offsetDelta);
+  put32(bytes, start + 8, value.length);
+  put32(bytes, start + 12, textBytes);
+  put32(bytes, start + 16, keyUnits);
+  bytes[start + 20] = record.partition & 0xff;
+  bytes[start + 21] = record.partition >>> 8;
+  bytes[start + 22] = count;
+  bytes[start + 23] = key === null ? 0 : flagHasKey;
+  return at;
+}
+
+/** Total bytes of the record at `start`. */
+export function recordBytesAt(bytes: Buffer, start: number): number {
+  return bytes.readUInt32LE(start);
+}
+
+export function recordPartitionAt(bytes: Buffer, start: number): number {
+  return bytes.readUInt16LE(start + 20);
+}
+
+export function recordOffsetDeltaAt(bytes: Buffer, start: number): number {
+  return bytes.readUInt32LE(start + 4);
+}
+
+/** Reads the record at `start`, inside a group whose checksum was good. `value` is a view. */
+export function decodeRecord(
+  bytes: Buffer,
+  start: number,
+  offset: number,
+  appendTimeMs: number,
+): StoredRecord {
+  const end = start + bytes.readUInt32LE(start);
+  const valueBytes = bytes.readUInt32LE(start + 8);
+  const textBytes = bytes.readUInt32LE(start + 12);
+  const keyUnits = bytes.readUInt32LE(start + 16);
+  const count = bytes[start + 22] as number;
+  const hasKey = ((bytes[start + 23] as number) & flagHasKey) !== 0;
+  const valueStart = end - valueBytes;
+  const textStart = valueStart - textBytes;
+  const text = bytes.toString('utf8', textStart, valueStart);
+  const headers: Record<string, string> = {};
+  let at = start + recordFixedBytes;
+  let unit = keyUnits;
+  for (let i = 0; i < count; i++) {
+    const index = bytes[at++] as number;
+    let name: string;
+    if (index === 0) {
+      const nameUnits = bytes[at++] as number;
+      name = text.slice(unit, unit + nameUnits);
+      unit += nameUnits;
+    } else {
+      name = wellKnownNames[index - 1] as string;
+    }
+    const units = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+    at += 2;
+    const content = text.slice(unit, unit + units);
+    unit += units;
+    if (name === '__proto__') defineOwn(headers, name, content);
+    else headers[name] = content;
+  }
+  return {
+    partition: bytes.readUInt16LE(start + 20),
+    key: hasKey ? text.slice(0, keyUnits) : null,
+    headers,
+    value: bytes.subarray(valueStart, end),
+    offset,
+    appendTimeMs,
+  };
+}
+
+/** Plain assignment to `__proto__` would set nothing. */
+function defineOwn(target: Record<string, string>, name: string, value: string): void {
+  Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
+function put32(bytes: Buffer, at: number, value: number): void {
+  bytes[at] = value & 0xff;
+  bytes[at + 1] = (value >>> 8) & 0xff;
+  bytes[at + 2] = (value >>> 16) & 0xff;
+  bytes[at + 3] = value >>> 24;
+}
+
+function invalid(why: string): Error {
+  return logError('PULSE_LOG_RECORD_INVALID', `A record was refused because ${why}.`);
+}
