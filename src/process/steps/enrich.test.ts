@@ -12,8 +12,11 @@ function enriched(
 ): { traceId: string | null; facts: Record<string, unknown> } {
   const judged = judge(rawRecord(value, { headers }), sharedTopic(tenant('acme', facts)));
   assert.equal(judged.kind, 'event');
-  const { traceId, json } = (judged as JudgedEvent).enrichment;
-  return { traceId, facts: JSON.parse(json) as Record<string, unknown> };
+  const written = JSON.parse((judged as JudgedEvent).value.toString()) as {
+    trace_id: string | null;
+    enrichment: Record<string, unknown>;
+  };
+  return { traceId: written.trace_id, facts: written.enrichment };
 }
 
 const event = { event_type: 'a', data: { region: 'eu', nested: { 'a/b': 4 } } };

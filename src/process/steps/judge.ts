@@ -9,7 +9,8 @@ import type { StoredRecord } from '../../ports/event-log/event-log.ts';
 import { type CheckedEnvelope, checkEnvelope } from './check-envelope.ts';
 import { checkStorable, isUnstorableText } from './check-storable.ts';
 import { checkTime } from './check-time.ts';
-import { type Enrichment, enrich } from './enrich.ts';
+import { composeValue } from './compose.ts';
+import { enrich } from './enrich.ts';
 import { identify, type Subject, type TopicFacts } from './identify.ts';
 import { type ParsedEvent, parse } from './parse.ts';
 
@@ -21,7 +22,8 @@ export interface JudgedEvent {
   readonly eventType: string;
   readonly eventTimeMs: number;
   readonly envelope: CheckedEnvelope;
-  readonly enrichment: Enrichment;
+  /** The canonical envelope as JSON bytes: the value of the record in events.valid. */
+  readonly value: Buffer;
 }
 
 /** A record that failed a check; what is known of the event helps to find it again. */
@@ -37,6 +39,8 @@ export type Judged = JudgedEvent | JudgedDeadLetter;
 
 /** Most failures that a dead letter keeps; more would tell nobody more. */
 const failuresMax = 100;
+/** The log takes 2 MiB. Only base64 data or the tenant's own lookups make an event of 1 MiB that large. */
+const valueBytesMax = 2 * 1_048_576 - 1024;
 
 /**
  * Judges one record.
@@ -69,15 +73,18 @@ function judgeSigned(subject: Subject): Judged {
     const failures = [...envelope.failures, ...timeFailures, ...unstorable].slice(0, failuresMax);
     return rejected(subject, deadLetter(code, failures), envelope);
   }
-  return {
-    kind: 'event',
+  const known = {
     subject,
     eventId: eventIdOf(subject, envelope),
     eventType: envelope.eventType as string,
     eventTimeMs: time.eventTimeMs,
     envelope,
-    enrichment: enrich(subject, event, envelope, time.eventTimeMs),
   };
+  // Built before the claim: whatever fails from here on could no longer become a dead letter.
+  const value = composeValue({ ...known, enrichment: enrich(subject, event, envelope, time.eventTimeMs) });
+  if (value.length <= valueBytesMax) return { kind: 'event', ...known, value };
+  const message = `the event has ${value.length} bytes with its enrichment; at most ${valueBytesMax} are allowed`;
+  return rejected(subject, deadLetter('unparseable', [{ pointer: '', rule: 'size', message }]), envelope);
 }
 
 /** Attributes of binary CloudEvents come from headers, which JSON's own rules have not seen. */

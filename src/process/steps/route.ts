@@ -40,30 +40,8 @@ export function toValidRecord(event: JudgedEvent, previous: Position | null): Lo
     partition: record.partition,
     key: record.key,
     headers: withRoom(own, record.headers),
-    value: validValue(event),
+    value: event.value,
   };
-}
-
-/** The canonical envelope as JSON bytes, members in the order of `Envelope`. */
-export function validValue(event: JudgedEvent): Buffer {
-  const { subject, envelope, enrichment } = event;
-  const { headers } = subject.record;
-  // Written member by member: building an object first and then stringifying it costs twice as much.
-  const head =
-    `{"event_id":${JSON.stringify(event.eventId)},"tenant_id":"${subject.tenantId}"` +
-    `,"event_type":${JSON.stringify(event.eventType)},"event_time":"${formatTime(event.eventTimeMs)}"` +
-    `,"received_at":"${formatTime(subject.receivedAtMs)}","schema_version":${jsonText(envelope.schemaVersion)}` +
-    `,"subject":${jsonText(envelope.subject)},"source":${jsonText(envelope.source)}` +
-    `,"idempotency_key":${jsonHeader(headers[header.idempotencyKey])}` +
-    `,"request_id":${jsonHeader(headers[header.requestId])},"protocol":"${subject.protocol}"` +
-    `,"attempt":${subject.attempt},"trace_id":${jsonText(enrichment.traceId)}` +
-    `,"enrichment":${enrichment.json},"data":`;
-  const headBytes = Buffer.byteLength(head);
-  const value = Buffer.allocUnsafe(headBytes + envelope.data.length + 1);
-  value.write(head, 0, headBytes, 'utf8');
-  envelope.data.copy(value, headBytes);
-  value[value.length - 1] = 0x7d;
-  return value;
 }
 
 /**
@@ -132,13 +110,4 @@ function isOutputOnly(name: string): boolean {
     name === header.deadLetterStage ||
     name === header.deadLetterFailures
   );
-}
-
-function jsonText(text: string | null): string {
-  return text === null ? 'null' : JSON.stringify(text);
-}
-
-/** Header text may hold what jsonb refuses; ids of requests are no place to fail an event for that. */
-function jsonHeader(text: string | undefined): string {
-  return text === undefined ? 'null' : JSON.stringify(text.toWellFormed().replaceAll('\0', '\ufffd'));
 }

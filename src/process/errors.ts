@@ -1,0 +1,42 @@
+// Errors of the process room.
+import { defineErrors } from '../core/errors.ts';
+
+/** Makes an error of this room. */
+export const processError = defineErrors({
+  PULSE_PROCESS_TOPICS_MISMATCHED: {
+    status: 500,
+    title: 'A valid topic has another number of partitions than its raw topic.',
+    retryable: false,
+    next: 'Give both topics the same number of partitions; each raw partition feeds the valid partition of its number.',
+  },
+  PULSE_PROCESS_LEDGER_UNSETTLED: {
+    status: 503,
+    title: 'Entries of the ledger were removed while they were being claimed.',
+    retryable: true,
+    next: 'Nothing: the batch is claimed again by itself. When it lasts, raise PULSE_PROCESS_LEDGER_RETENTION_MS.',
+  },
+  PULSE_PROCESS_VALID_RECORD_INVALID: {
+    status: 500,
+    title: 'The last record of a valid topic does not say which raw record it comes from.',
+    retryable: false,
+    next: 'Find out who else writes to the valid topic; only the worker of Pulse may.',
+  },
+  PULSE_PROCESS_DEAD_LETTER_UNKNOWN: {
+    status: 404,
+    title: 'No dead letter has this id.',
+    retryable: false,
+    next: 'Check the id; dead letters older than their retention are gone.',
+  },
+  PULSE_PROCESS_CURSOR_INVALID: {
+    status: 400,
+    title: 'The cursor is not one that this list has given out.',
+    retryable: false,
+    next: 'Start again without cursor, and pass next_cursor on unchanged.',
+  },
+  PULSE_PROCESS_FILTER_INVALID: {
+    status: 400,
+    title: 'A filter of the list cannot be read.',
+    retryable: false,
+    next: 'Send from and to as RFC 3339 times with from before to.',
+  },
+});

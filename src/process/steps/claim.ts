@@ -1,0 +1,256 @@
+// The last step before routing: who owns each event id? One short transaction answers for a whole micro-batch, counts
+// its outcomes and moves the position. A dead letter never claims, so that its repair can win later.
+import { createHash } from 'node:crypto';
+import { formatPosition } from '../../core/position.ts';
+import { addStageCounts, type StageCount } from '../../database/counts.ts';
+import { advancePosition, type StageOffsets } from '../../database/positions.ts';
+import type { Database, Queryable } from '../../database/types.ts';
+import { processError } from '../errors.ts';
+import type { Judged, JudgedEvent } from './judge.ts';
+import { processStage } from './route.ts';
+
+/** The records of one raw partition that are to be claimed together, in order. */
+export interface ClaimPart {
+  /** The raw topic. */
+  readonly topic: string;
+  readonly epoch: number;
+  readonly partition: number;
+  readonly judged: readonly Judged[];
+  /** The partition's position as this owner knows it. */
+  readonly expected: StageOffsets;
+  /** The last offset of the part, whether its record is in `judged` or not. */
+  readonly lastOffset: number;
+}
+
+/** What a claim has settled. */
+export interface Claimed {
+  /** Events that own their id; all others are duplicates. */
+  readonly winners: ReadonlySet<JudgedEvent>;
+  /** The position of each part now, in order of the parts. */
+  readonly positions: readonly StageOffsets[];
+}
+
+/**
+ * Claims the event ids of several partitions at once.
+ * Guarantees: an event wins iff the ledger holds its own position, so asking again gives the same answer; of equal ids in one
+ * batch the first wins. Ids are locked in sorted order, so that two batches cannot deadlock. Counts cover only records beyond the
+ * position, and change with it or not at all.
+ * Errors: PULSE_DATABASE_POSITION_FENCED when another owner moved a position; nothing is claimed then.
+ * PULSE_DATABASE_COMMIT_UNKNOWN: read the position again, then claim again.
+ */
+export async function claim(database: Database, parts: readonly ClaimPart[]): Promise<Claimed> {
+  const entries = entriesOf(parts);
+  const tenantIds = new Set<string>();
+  for (const part of parts) for (const { subject } of part.judged) tenantIds.add(subject.tenantId);
+  const positions = parts.map(nextOffsets);
+  const winners = await database.withTenants([...tenantIds], async (client) => {
+    const owners = await settle(client, [...entries.values()].sort(byKey));
+    const won = winnersOf(parts, owners);
+    const writes: Promise<unknown>[] = [addStageCounts(client, countsOf(parts, won))];
+    for (const [index, part] of parts.entries()) {
+      const next = positions[index] as StageOffsets;
+      if (next === part.expected) continue;
+      const { epoch, partition, expected } = part;
+      writes.push(advancePosition(client, { stage: processStage, epoch, partition, expected, next }));
+    }
+    // Sent without awaiting each other, they share a round trip.
+    await Promise.all(writes);
+    return won;
+  });
+  return { winners, positions };
+}
+
+/** Writes owners that are known from elsewhere; existing ones stay. For a database that is older than the log. */
+export async function restoreOwners(database: Database, owners: readonly LedgerEntry[]): Promise<void> {
+  const entries = owners.map((owner) => ({ ...owner, key: keyOf(owner) })).sort(byKey);
+  const tenantIds = new Set(entries.map((entry) => entry.tenantId));
+  await database.withTenants([...tenantIds], (client) => insert(client, entries));
+}
+
+/** A row of the ledger. */
+export interface LedgerEntry {
+  readonly tenantId: string;
+  readonly eventId: string;
+  readonly eventSource: string;
+  readonly position: { readonly epoch: number; readonly partition: number; readonly offset: number };
+}
+
+interface Entry extends LedgerEntry {
+  readonly key: string;
+}
+
+// A B-tree entry of Postgres holds 2,704 bytes; id and tenant may take 1,600 of them.
+const sourceBytesMax = 200;
+
+/** The source as the ledger holds it: '' for native events, a hash when it is long. */
+export function ledgerSource(identitySource: string): string {
+  if (identitySource.length <= sourceBytesMax && Buffer.byteLength(identitySource) <= sourceBytesMax) {
+    return identitySource;
+  }
+  return `sha256:${createHash('sha256').update(identitySource).digest('base64url')}`;
+}
+
+/** Unique for (tenant, source, id): neither a slug nor a checked source can hold the separators. */
+function keyOf(entry: Omit<LedgerEntry, 'position'>): string {
+  return `${entry.tenantId}\n${entry.eventSource}\0${entry.eventId}`;
+}
+
+function byKey(a: Entry, b: Entry): number {
+  return a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
+}
+
+function entryOf(event: JudgedEvent): Entry {
+  const entry = {
+    tenantId: event.subject.tenantId,
+    eventId: event.eventId,
+    eventSource: ledgerSource(event.envelope.identitySource),
+    position: event.subject.position,
+  };
+  return { ...entry, key: keyOf(entry) };
+}
+
+/** One entry for each id: that of its first event. */
+function entriesOf(parts: readonly ClaimPart[]): Map<string, Entry> {
+  const entries = new Map<string, Entry>();
+  for (const part of parts) {
+    for (const judged of part.judged) {
+      if (judged.kind !== 'event') continue;
+      const entry = entryOf(judged);
+      if (!entries.has(entry.key)) entries.set(entry.key, entry);
+    }
+  }
+  return entries;
+}
+
+const settleRoundsMax = 4;
+
+/** The owner's position of every entry, by key. */
+async function settle(client: Queryable, entries: readonly Entry[]): Promise<ReadonlyMap<string, string>> {
+  const owners = new Map<string, string>();
+  let open = entries;
+  for (let round = 0; open.length > 0; round++) {
+    if (round === settleRoundsMax) {
+      throw processError(
+        'PULSE_PROCESS_LEDGER_UNSETTLED',
+        `${open.length} ids found neither room nor owner.`,
+      );
+    }
+    const inserted = await insert(client, open);
+    const losers: Entry[] = [];
+    for (const entry of open) {
+      const position = formatPosition(entry.position);
+      if (inserted.has(position)) owners.set(entry.key, position);
+      else losers.push(entry);
+    }
+    // A second statement, because its snapshot sees what concurrent batches committed while the first one waited for them.
+    if (losers.length > 0) await readOwners(client, losers, owners);
+    // Expiry may remove a row between the two statements; such an id is free again.
+    open = losers.filter((entry) => !owners.has(entry.key));
+  }
+  return owners;
+}
+
+// Measured beside one jsonb parameter: for narrow rows arrays are as fast or faster, and RETURNING costs next to nothing,
+// while reading every owner back costs a third more.
+const insertSql = `
+  INSERT INTO processed_event_ids (tenant_id, event_id, event_source, epoch, partition, record_offset)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[], $6::bigint[])
+  ON CONFLICT DO NOTHING RETURNING epoch, partition, record_offset AS "offset"`;
+
+/** Inserts what is free and returns the positions that got in. */
+async function insert(client: Queryable, entries: readonly Entry[]): Promise<ReadonlySet<string>> {
+  const { rows } = await client.query<{ epoch: number; partition: number; offset: number }>(
+    insertSql,
+    [
+      entries.map((entry) => entry.tenantId),
+      entries.map((entry) => entry.eventId),
+      entries.map((entry) => entry.eventSource),
+      entries.map((entry) => entry.position.epoch),
+      entries.map((entry) => entry.position.partition),
+      entries.map((entry) => entry.position.offset),
+    ],
+    { name: 'process_claim' },
+  );
+  return new Set(rows.map(formatPosition));
+}
+
+// LIMIT keeps the planner from joining whole tables: each id is one look into one index.
+const ownersSql = `
+  SELECT wanted.number::integer AS number, owner.epoch, owner.partition, owner.record_offset AS "offset"
+  FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS wanted (tenant_id, event_id, event_source, number)
+  CROSS JOIN LATERAL (
+    SELECT p.epoch, p.partition, p.record_offset FROM processed_event_ids p
+    WHERE p.tenant_id = wanted.tenant_id AND p.event_id = wanted.event_id AND p.event_source = wanted.event_source
+    LIMIT 1
+  ) AS owner`;
+
+async function readOwners(
+  client: Queryable,
+  entries: readonly Entry[],
+  owners: Map<string, string>,
+): Promise<void> {
+  const { rows } = await client.query<{ number: number; epoch: number; partition: number; offset: number }>(
+    ownersSql,
+    [
+      entries.map((entry) => entry.tenantId),
+      entries.map((entry) => entry.eventId),
+      entries.map((entry) => entry.eventSource),
+    ],
+    { name: 'process_owners' },
+  );
+  for (const row of rows) owners.set((entries[row.number - 1] as Entry).key, formatPosition(row));
+}
+
+function winnersOf(parts: readonly ClaimPart[], owners: ReadonlyMap<string, string>): Set<JudgedEvent> {
+  const winners = new Set<JudgedEvent>();
+  for (const part of parts) {
+    for (const judged of part.judged) {
+      if (judged.kind !== 'event') continue;
+      if (owners.get(entryOf(judged).key) === formatPosition(judged.subject.position)) winners.add(judged);
+    }
+  }
+  return winners;
+}
+
+function nextOffsets(part: ClaimPart): StageOffsets {
+  if (part.lastOffset <= part.expected.sourceOffset) return part.expected;
+  return { sourceOffset: part.lastOffset, logOffset: part.lastOffset + 1 };
+}
+
+/** Outcomes of the records beyond the position, by tenant and minute of receipt. */
+function countsOf(parts: readonly ClaimPart[], winners: ReadonlySet<JudgedEvent>): StageCount[] {
+  const counts = new Map<string, StageCount>();
+  for (const { topic, partition, judged, expected } of parts) {
+    const add = (one: Judged, outcome: string): void => {
+      const { tenantId, receivedAtMs, record } = one.subject;
+      const minuteMs = Math.floor(receivedAtMs / 60_000) * 60_000;
+      const key = `${tenantId}\n${minuteMs}\n${outcome}\n${topic}\n${partition}`;
+      const sum = counts.get(key);
+      counts.set(key, {
+        tenantId,
+        receivedMinute: sum?.receivedMinute ?? new Date(minuteMs).toISOString(),
+        stage: processStage,
+        outcome,
+        topic,
+        partition,
+        events: (sum?.events ?? 0) + 1,
+        bytes: (sum?.bytes ?? 0) + record.value.length,
+      });
+    };
+    for (const one of judged) {
+      if (one.subject.position.offset <= expected.sourceOffset) continue;
+      if (one.subject.attempt === 1) add(one, 'accepted');
+      add(one, outcomeOf(one, winners));
+    }
+  }
+  return [...counts.values()];
+}
+
+/** What became of a judged record. */
+export function outcomeOf(
+  judged: Judged,
+  winners: ReadonlySet<JudgedEvent>,
+): 'valid' | 'duplicate' | 'dead_letter' {
+  if (judged.kind === 'dead_letter') return 'dead_letter';
+  return winners.has(judged) ? 'valid' : 'duplicate';
+}
