@@ -193,6 +193,7 @@ fsync = ${tuning.fsync ? 'on' : 'off'}
 full_page_writes = ${tuning.fsync ? 'on' : 'off'}
 synchronous_commit = ${tuning.synchronousCommit}
 wal_level = replica
+recovery_init_sync_method = ${process.platform === 'linux' ? 'syncfs' : 'fsync'}
 max_wal_senders = 2
 wal_compression = off
 wal_buffers = 16MB

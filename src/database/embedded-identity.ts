@@ -51,8 +51,8 @@ export function commandAs(identity: Identity, argv: readonly [string, ...string[
 }
 
 /**
- * Finds an identity that can run the binaries and enter the directory, by trying.
- * Guarantees: as root, a directory chosen for `nobody` stays so only while namespaces stay forbidden; `claimTree` moves ownership.
+ * Finds an identity that can run the binaries and enter the directory, by trying. For `nobody`, the directory is opened for passing
+ * through (0711): its files keep their own modes, and its names stay hidden.
  * Errors: PULSE_DATABASE_ROOT_REFUSED, PULSE_DATABASE_DIRECTORY_UNUSABLE.
  */
 export async function chooseIdentity(
@@ -65,6 +65,7 @@ export async function chooseIdentity(
     const probe = ['sh', '-c', 'cd "$1" && exec "$2" --version', 'sh', directory, join(binaries, 'postgres')];
     const command = commandAs(identity, probe as [string, ...string[]]);
     try {
+      if (identity === 'nobody') await chmod(directory, (await stat(directory)).mode | 0o011);
       await run(command.argv[0], command.argv.slice(1), { ...command, timeout: 10_000 });
       return identity;
     } catch (error) {

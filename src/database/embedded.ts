@@ -1,13 +1,12 @@
 // The embedded Postgres: a real server, started by this process, kept running, and ended with it.
 import { createServer } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Logger } from 'pino';
 import { type Cluster, OWNER_ROLE, prepareCluster, type ServerTuning } from './embedded-cluster.ts';
 import { postgresBinaries } from './embedded-identity.ts';
 import { databaseError } from './errors.ts';
-import { awaitReady, type Postmaster, spawnPostmaster, takeOver } from './postmaster.ts';
+import { awaitReady, letGo, type Postmaster, spawnPostmaster, takeOver } from './postmaster.ts';
 import { keepPriorityLow } from './priority.ts';
 
 /** Name of the database inside the cluster. */
@@ -51,12 +50,12 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const { dataDirectory, logger } = options;
   const tuning = { sharedBuffersMib: 192, synchronousCommit: 'on', fsync: true, ...options.tuning } as const;
   const cluster = await prepareCluster(dataDirectory, postgresBinaries(), tuning);
-  await takeOver(cluster.directory, join(dataDirectory, 'postgres-owner'), logger);
+  await takeOver(cluster.directory, logger);
   const server = new Server(cluster, logger);
-  await server.start(options.signal);
   const ownerUrl = (database: string) =>
     `postgres://${OWNER_ROLE}:${cluster.secrets.ownerPassword}@127.0.0.1:${server.port}/${database}`;
   try {
+    await server.start(options.signal);
     await createDatabase(ownerUrl('postgres'));
   } catch (error) {
     await server.stop();
@@ -170,6 +169,7 @@ class Server {
     this.#stopping.abort();
     this.#stopPriority();
     await this.#postmaster?.stop();
+    await letGo(this.#cluster.directory);
   }
 }
 

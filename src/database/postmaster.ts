@@ -1,6 +1,6 @@
 // One postmaster as a process: how it is found, started, waited for and ended. It knows nothing of SQL.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { readFile, readlink, writeFile } from 'node:fs/promises';
+import { readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -171,7 +171,8 @@ export async function readPostmasterFile(
  * postmaster that outlived the process that started it.
  * Errors: PULSE_DATABASE_IN_USE.
  */
-export async function takeOver(directory: string, ownerFile: string, logger: Logger): Promise<void> {
+export async function takeOver(directory: string, logger: Logger): Promise<void> {
+  const ownerFile = ownerFileOf(directory);
   const owner = (await readFile(ownerFile, 'utf8').catch(() => '')).trim();
   const [ownerPid = '', ...start] = owner.split(' ');
   const ownerIsAlive = owner !== '' && (await startOf(Number(ownerPid))) === start.join(' ');
@@ -191,6 +192,16 @@ export async function takeOver(directory: string, ownerFile: string, logger: Log
     await disownPostmasterFile(directory);
   }
   await writeFile(ownerFile, `${process.pid} ${await startOf(process.pid)}\n`, { mode: 0o600 });
+}
+
+/** Lets another process take the directory over. */
+export async function letGo(directory: string): Promise<void> {
+  await rm(ownerFileOf(directory), { force: true });
+}
+
+/** Says which process started the server; beside the data directory, whose files are Postgres's own. */
+function ownerFileOf(directory: string): string {
+  return `${directory}-owner`;
 }
 
 /**

@@ -134,7 +134,7 @@ const prefix = 'pulse-test-postgres-';
  * Memory where the machine has 2 GiB of it to spare as files, else the folder for temporary files. Measured on a disk that other tests
  * keep busy: 0.4 s instead of 2 s for a server, 50 instead of 150 ms for a database.
  */
-const folder = memoryFolder() ?? tmpdir();
+export const testFolder = memoryFolder() ?? tmpdir();
 
 function memoryFolder(): string | null {
   const path = '/dev/shm';
@@ -168,7 +168,7 @@ async function embeddedServer(): Promise<TestServer> {
 
 /** A stopped data directory with a migrated database, shared by all test processes of this user and copied by each. */
 async function preparedDirectory(): Promise<string> {
-  const path = join(folder, `pulse-test-template-${userInfo().uid}-${await fingerprint()}`);
+  const path = join(testFolder, `pulse-test-template-${userInfo().uid}-${await fingerprint()}`);
   if (existsSync(path)) {
     await utimes(path, new Date(), new Date());
     return path;
@@ -193,7 +193,7 @@ function startTestServer(dataDirectory: string) {
 }
 
 function ownDirectory(): Promise<string> {
-  return mkdtemp(join(folder, `${prefix}${process.pid}-`));
+  return mkdtemp(join(testFolder, `${prefix}${process.pid}-`));
 }
 
 /** Changes with the migrations and with the way clusters are made. */
@@ -207,8 +207,8 @@ async function fingerprint(): Promise<string> {
 
 /** Removes directories of test processes that were killed (their servers have ended by themselves) and templates out of use. */
 function removeLeftovers(): void {
-  for (const name of readdirSync(folder)) {
-    const path = join(folder, name);
+  for (const name of readdirSync(testFolder)) {
+    const path = join(testFolder, name);
     const pid = name.startsWith(prefix) ? Number(name.slice(prefix.length).split('-')[0]) : 0;
     if (pid > 0 ? isAlive(pid) : !isOldTemplate(path)) continue;
     rmSync(path, { recursive: true, force: true, maxRetries: 10 });
@@ -216,7 +216,7 @@ function removeLeftovers(): void {
 }
 
 function isOldTemplate(path: string): boolean {
-  if (!path.startsWith(join(folder, `pulse-test-template-${userInfo().uid}-`))) return false;
+  if (!path.startsWith(join(testFolder, `pulse-test-template-${userInfo().uid}-`))) return false;
   const status = statSync(path, { throwIfNoEntry: false });
   return status !== undefined && Date.now() - status.mtimeMs > 30 * 60_000;
 }
