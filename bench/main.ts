@@ -10,6 +10,7 @@ const loaders: Readonly<Record<string, () => Promise<Benchmark>>> = {
   'ingest-single': async () => (await import('./ingest-single.ts')).ingestSingle,
   'ingest-batch': async () => (await import('./ingest-batch.ts')).ingestBatch,
   'open-loop': async () => (await import('./open-loop.ts')).openLoop,
+  pipeline: async () => (await import('./pipeline.ts')).pipeline,
 };
 
 async function help(): Promise<string> {

@@ -23,7 +23,7 @@ export const auditCommand: Command = {
           { title: 'TIME', value: (row) => row['occurred_at'] },
           { title: 'ACTOR', value: (row) => row['actor'] },
           { title: 'ACTION', value: (row) => row['action'] },
-          { title: 'TENANT', value: (row) => row['tenant_id'] },
+          { title: 'CHAIN', value: (row) => row['tenant_id'] },
           { title: 'TARGET', value: (row) => row['target'] },
           { title: 'DETAILS', value: (row) => row['details'] },
         ],

@@ -5,7 +5,7 @@ import { type ExitCode, exitCode, usageError } from '../errors.ts';
 import { objectOf, pairsOf, rowsOf } from '../lists.ts';
 import { formatPairs, formatTable } from '../output.ts';
 
-const requestsPerMinuteMax = 1_000_000_000;
+const requestsPerMinuteMax = 100_000_000;
 
 export const tenantCommand: Command = {
   name: 'tenant',
