@@ -22,11 +22,11 @@ const columns = [
 const names = columns.map((column) => column.split(' ')[0]).join(', ');
 
 // One jsonb parameter and arrays zipped beside it: 1.5 times as fast as a parameter or an array for each column.
-const insert = `INSERT INTO events (${names}, epoch, partition, record_offset)
-  SELECT ${names}, e, p, o FROM ROWS FROM (
+const insert = `INSERT INTO events (${names}, epoch, partition, record_offset, bytes)
+  SELECT ${names}, e, p, o, b FROM ROWS FROM (
     jsonb_to_recordset($1::jsonb) AS (${columns.join(', ')}),
-    unnest($2::int[]), unnest($3::int[]), unnest($4::bigint[])
-  ) AS r(${names}, e, p, o)`;
+    unnest($2::int[]), unnest($3::int[]), unnest($4::bigint[]), unnest($5::int[])
+  ) AS r(${names}, e, p, o, b)`;
 const insertNew = `${insert} ON CONFLICT DO NOTHING RETURNING epoch, partition, record_offset`;
 
 /**
@@ -49,7 +49,7 @@ export interface Refused {
 /** What became of rows that were inserted carefully. */
 export interface CarefulResult {
   readonly stored: Row[];
-  /** Rows whose event was stored before under another position's transaction; exactly once should make this impossible. */
+  /** Rows that were there already; the positions should make this impossible. */
   readonly conflicts: Row[];
   readonly refused: Refused[];
 }
@@ -114,12 +114,15 @@ function parameters(rows: readonly Row[]): unknown[] {
   const epochs: number[] = [];
   const partitions: number[] = [];
   const offsets: number[] = [];
-  for (const { source } of rows) {
+  const bytes: number[] = [];
+  for (const { source, value } of rows) {
     epochs.push(source.epoch);
     partitions.push(source.partition);
     offsets.push(source.offset);
+    bytes.push(value.length);
   }
-  return [jsonbArray(rows), `{${epochs.join()}}`, `{${partitions.join()}}`, `{${offsets.join()}}`];
+  const arrays = [epochs, partitions, offsets, bytes].map((values) => `{${values.join()}}`);
+  return [jsonbArray(rows), ...arrays];
 }
 
 const JSONB_VERSION = 1;

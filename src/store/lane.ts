@@ -181,7 +181,7 @@ export class Lane {
       logger.warn({ tenant_id: tenantId, event_id: eventId, code, detail }, 'Postgres refused an event; it is parked');
     }
     for (const { tenantId, eventId, source } of written.conflicts) {
-      logger.error({ tenant_id: tenantId, event_id: eventId, position: source }, 'an event was stored already, under another position');
+      logger.error({ tenant_id: tenantId, event_id: eventId, position: source }, 'an event was stored already, although its position said otherwise');
     }
   }
 

@@ -1,9 +1,10 @@
 -- Stored events, one partition for each UTC day of receipt, so that retention is a DROP TABLE and never a DELETE.
 --
 -- Indexes, as few as the searches allow (each costs about a tenth of the insert rate):
---   primary key            an event by its id over all days; the second guard of "exactly once"
---   events_by_time         pages of a tenant, newest first
---   events_by_type         the same for one type; without event_id, whose length could break the limit of an index row
+--   primary key            an event by its id over all days; with the position, the second guard of "exactly once"
+--                          (the id alone is not unique: CloudEvents are unique only within their source)
+--   events_by_time         pages of a tenant, newest first; events of one millisecond are told apart by a sort
+--   events_by_type         the same for one type
 --   events_by_key/_request only the rows that carry one
 CREATE TABLE events (
   tenant_id text COLLATE "C" NOT NULL,
@@ -25,11 +26,13 @@ CREATE TABLE events (
   epoch integer NOT NULL,
   partition integer NOT NULL,
   record_offset bigint NOT NULL,
+  -- Length of the canonical envelope; bounds a page before its events are read.
+  bytes integer NOT NULL,
   stored_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (tenant_id, event_id, received_at)
+  PRIMARY KEY (tenant_id, event_id, received_at, epoch, partition, record_offset)
 ) PARTITION BY RANGE (received_at);
 
-CREATE INDEX events_by_time ON events (tenant_id, received_at, event_id);
+CREATE INDEX events_by_time ON events (tenant_id, received_at);
 CREATE INDEX events_by_type ON events (tenant_id, event_type, received_at);
 CREATE INDEX events_by_key ON events (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX events_by_request ON events (tenant_id, request_id) WHERE request_id IS NOT NULL;
