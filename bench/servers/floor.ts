@@ -1,7 +1,7 @@
 // The floor of B1: a bare node:http server that parses JSON and answers once a group fdatasync has made the body durable
 // in a file written full of zeros. No routing, no key, no limit, no framing: what Pulse is compared with.
 // Prints its port; ends with its standard input.
-import { closeSync, fdatasync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -12,6 +12,8 @@ if (folder === undefined) throw new Error('usage: node floor.ts FOLDER');
 const file = openSync(join(folder, 'floor.log'), 'w+');
 const zeros = Buffer.alloc(4 * 1024 * 1024);
 for (let at = 0; at < fileBytes; at += zeros.length) writeSync(file, zeros, 0, zeros.length, at);
+// Or the first measured sync would pay for the filling.
+fsyncSync(file);
 
 let position = 0;
 let waiting: { body: Buffer; done: (failed: boolean) => void }[] = [];

@@ -90,6 +90,39 @@ describe('words', () => {
   });
 });
 
+describe('tail', () => {
+  test('prints stored events as they come and ends after the wished number', async (t) => {
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      // Cut in the middle of a character, as networks do.
+      const bytes = Buffer.from(
+        ': hello\n\nevent: event\ndata: {"event_id":"e1","event_type":"t","data":{"city":"Köln"}}\n\n' +
+          'event: dropped\ndata: {"events":3}\n\nevent: event\r\ndata: {"event_id":"e2","event_type":"t"}\r\n\r\n',
+      );
+      const middle = bytes.indexOf(0xc3) + 1;
+      response.write(bytes.subarray(0, middle));
+      setTimeout(() => response.write(bytes.subarray(middle)), 10);
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { code, out } = await run(['tail', '--limit', '2', '--json', '--url', url, '--key', 'k']);
+    assert.equal(code, 0);
+    assert.deepEqual(
+      out.split('\n').map((line) => JSON.parse(line) as unknown),
+      [
+        { event_id: 'e1', event_type: 't', data: { city: 'Köln' } },
+        { stream: 'dropped', events: 3 },
+        { event_id: 'e2', event_type: 't' },
+      ],
+    );
+  });
+});
+
 describe('calls', () => {
   test('sends one event with the key of the environment and prints its receipt', async (t) => {
     const { calls, url } = await startServer(t, () => ({

@@ -14,11 +14,11 @@ export const rangeOptions = {
   to: { type: 'string', value: 'TIME', help: 'Up to this time, ISO 8601.' },
 } as const satisfies OptionTable;
 
-/** Most rows of one listing; more is what the API's cursor is for. */
+/** Most rows of one listing; beyond it, the API's own cursor is the tool. */
 const rowsMax = 10_000;
 const pageRowsMax = 1_000;
 
-/** Follows the cursor until `--limit` rows are there. `name` is the member that holds the rows. */
+/** As many rows as `--limit` says, of the tenant that `--tenant` names. `name` is the member that holds the rows. */
 export async function listRows(
   context: CommandContext,
   path: string,
@@ -26,12 +26,22 @@ export async function listRows(
   query: Query = {},
 ): Promise<readonly Json[]> {
   const limit = context.options.number('limit', { defaultValue: 50, min: 1, max: rowsMax });
-  const api = context.api();
+  const tenantId = context.options.text('tenant');
+  return await followCursor(context.api(), path, name, { tenant_id: tenantId, ...query }, limit);
+}
+
+/** Follows the cursor until `limit` rows are there. */
+export async function followCursor(
+  api: Api,
+  path: string,
+  name: string,
+  query: Query = {},
+  limit = rowsMax,
+): Promise<readonly Json[]> {
   const rows: Json[] = [];
   let cursor: string | undefined;
   do {
     const page = await api.get(path, {
-      tenant_id: context.options.text('tenant'),
       ...query,
       limit: Math.min(pageRowsMax, limit - rows.length),
       cursor,

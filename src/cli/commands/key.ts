@@ -1,7 +1,7 @@
 // `pulse key …`: API keys of a tenant. A key is shown once, when it is made.
 import type { Command, CommandContext } from '../command.ts';
 import { type ExitCode, exitCode, usageError } from '../errors.ts';
-import { rowsOf } from '../lists.ts';
+import { followCursor } from '../lists.ts';
 import { formatTable } from '../output.ts';
 
 export const keyCommand: Command = {
@@ -53,10 +53,10 @@ async function create(context: CommandContext, path: string): Promise<ExitCode> 
 }
 
 async function list(context: CommandContext, path: string): Promise<ExitCode> {
-  const answer = await context.api().get(path);
-  context.print(answer, () =>
+  const keys = await followCursor(context.api(), path, 'keys');
+  context.print({ keys }, () =>
     formatTable(
-      rowsOf(answer, 'keys'),
+      keys,
       [
         { title: 'KEY', value: (row) => row['key_id'] },
         { title: 'NAME', value: (row) => row['name'] },

@@ -2,7 +2,7 @@
 import type { Json } from '../api.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { type ExitCode, exitCode, usageError } from '../errors.ts';
-import { objectOf, pairsOf, rowsOf } from '../lists.ts';
+import { followCursor, objectOf, pairsOf } from '../lists.ts';
 import { formatPairs, formatTable } from '../output.ts';
 
 const requestsPerMinuteMax = 100_000_000;
@@ -71,11 +71,10 @@ async function patch(context: CommandContext, path: string, body: Json): Promise
 }
 
 async function list(context: CommandContext): Promise<ExitCode> {
-  const answer = await context.api().get('/v1/tenants');
-  const rows = rowsOf(answer, 'tenants');
-  context.print(answer, () =>
+  const tenants = await followCursor(context.api(), '/v1/tenants', 'tenants');
+  context.print({ tenants }, () =>
     formatTable(
-      rows,
+      tenants,
       [
         { title: 'TENANT', value: (row) => row['tenant_id'] },
         { title: 'NAME', value: (row) => row['name'] },
