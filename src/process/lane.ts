@@ -8,7 +8,7 @@ import type { Consumer, EventLog, PartitionBatch } from '../ports/event-log/even
 import type { Logger } from '../telemetry/logger.ts';
 import { type BatchDependencies, doBatch, type Work } from './batch.ts';
 import type { ProcessSettings } from './config.ts';
-import { type Partition, type PartitionProblem, partitionKey } from './partition.ts';
+import { type Partition, type PartitionProblem, partitionKey, problemOf } from './partition.ts';
 import { lastEmitted, restartPoint } from './restart.ts';
 import { processStage } from './steps/route.ts';
 import type { TopicSet } from './topic-set.ts';
@@ -32,6 +32,9 @@ export interface LaneDependencies extends BatchDependencies {
   readonly onCondition: (partition: Partition) => void;
 }
 
+/** A position that somebody else keeps moving is left to them after so many tries. */
+const fencesMax = 3;
+
 /** A lane over the given topics; `run` ends when the signal aborts, after the batch in hand. */
 export class Lane {
   readonly #dependencies: LaneDependencies;
@@ -42,6 +45,9 @@ export class Lane {
   #generation: number | null = null;
   #hintsAtMs = 0;
   readonly #hinted = new Map<string, number>();
+  /** Partitions whose raw log broke; they go on as soon as it delivers again. */
+  readonly #brokenInLog = new Set<Partition>();
+  #problem: PartitionProblem | null = null;
 
   /** `sets` by name of their raw topic; the consumer covers exactly those. */
   constructor(
@@ -61,23 +67,26 @@ export class Lane {
     return this.#partitions.values();
   }
 
+  /** What troubles the lane and cannot be put down to one partition. */
+  problem(): PartitionProblem | null {
+    return this.#problem;
+  }
+
   /**
-   * Runs until the signal aborts. Guarantees: closes its consumer in every case.
+   * Runs until the signal aborts; the caller closes the consumer once all lanes have ended, so that no partition changes hands
+   * while a batch is in hand.
    * Errors: what the loop cannot get over by itself, such as PULSE_LOG_FENCED; the caller starts a new lane.
    */
   async run(): Promise<void> {
-    try {
-      while (!this.#signal.aborted) await this.#turn();
-      await this.#commitHints(true);
-    } finally {
-      await this.#consumer.close();
-    }
+    while (!this.#signal.aborted) await this.#turn();
+    await this.#commitHints(true);
   }
 
   async #turn(): Promise<void> {
     if (this.#consumer.assignment().generation !== this.#generation) {
       const opened = await this.#retried([], () => this.#open());
       if (!opened) return;
+      this.#problem = null;
     }
     const batches = await this.#poll();
     // What came in before a change of owners may belong to another lane by now.
@@ -98,8 +107,11 @@ export class Lane {
       });
     } catch (error) {
       if (this.#signal.aborted) return [];
-      if (!this.#stopNamed(error)) throw error;
-      // The log throws for this partition at every poll, between the batches of the others.
+      if (!this.#stopNamed(error)) {
+        if (!hasCode(error, 'PULSE_LOG_CORRUPT')) throw error;
+        this.#problem = problemOf(error);
+      }
+      // The log throws for the broken place at every poll, between the batches of other partitions.
       await this.#pause(pauseAfterLogErrorMs);
       return [];
     }
@@ -125,6 +137,7 @@ export class Lane {
     this.#partitions = opened;
     this.#generation = generation;
     this.#hinted.clear();
+    this.#brokenInLog.clear();
   }
 
   async #openPartition(
@@ -136,19 +149,30 @@ export class Lane {
     const { epoch } = set.facts;
     const row = positions.find((one) => one.epoch === epoch && one.partition === partition);
     const claimed = row ?? startOffsets;
-    const emitted = await lastEmitted(this.#dependencies.log, set.names.valid, partition);
-    const point = restartPoint({ epoch, claimedThrough: claimed.sourceOffset, hint, emitted });
-    this.#consumer.seek({ topic: set.names.raw, partition, offset: point.startOffset });
     const opened: Partition = {
       set,
       partition,
       claimed: { sourceOffset: claimed.sourceOffset, logOffset: claimed.logOffset },
-      routedThrough: point.routedThrough,
-      previous: point.previous,
-      nextOffset: point.startOffset,
+      routedThrough: -1,
+      previous: null,
+      nextOffset: 0,
       condition: 'running',
       problem: null,
+      fences: 0,
     };
+    try {
+      const emitted = await lastEmitted(this.#dependencies.log, set.names.valid, partition);
+      const point = restartPoint({ epoch, claimedThrough: claimed.sourceOffset, hint, emitted });
+      this.#consumer.seek({ topic: set.names.raw, partition, offset: point.startOffset });
+      opened.routedThrough = point.routedThrough;
+      opened.previous = point.previous;
+      opened.nextOffset = point.startOffset;
+    } catch (error) {
+      // The end of this valid partition cannot be read: the others need not wait for its repair.
+      if (!(error instanceof PulseError) || error.retryable || error.code === 'PULSE_LOG_FENCED') throw error;
+      this.#dependencies.logger.error({ err: error }, 'a raw partition cannot go on');
+      this.#set(opened, 'stopped', problemOf(error));
+    }
     return opened;
   }
 
@@ -157,8 +181,7 @@ export class Lane {
     const partition = this.#partitions.get(partitionKey(batch.topic, batch.partition));
     if (partition === undefined) return null;
     if (partition.condition === 'stopped') {
-      // A log that was mended delivers again from where it broke; a fenced partition stays with its new owner.
-      if (partition.problem?.code === 'PULSE_DATABASE_POSITION_FENCED') return null;
+      if (!this.#brokenInLog.delete(partition)) return null;
       this.#set(partition, 'running', null);
     }
     const records = batch.records.filter((record) => record.offset >= partition.nextOffset);
@@ -181,8 +204,10 @@ export class Lane {
       },
     );
     if (!done) return;
-    for (const { partition } of open)
+    for (const { partition } of open) {
+      partition.fences = 0;
       if (partition.condition === 'waiting') this.#set(partition, 'running', null);
+    }
   }
 
   async #resynchronize(works: readonly Work[]): Promise<void> {
@@ -218,6 +243,7 @@ export class Lane {
           const pauseMs = Math.min(backOffMsMax, backOffMsMin * 2 ** Math.min(attempt, 20));
           const problem = problemOf(error);
           logger.warn({ err: error, attempt, pause_ms: pauseMs }, `process waits: ${problem.code}`);
+          if (affected.length === 0) this.#problem = problem;
           for (const partition of affected) {
             if (partition.condition !== 'stopped') this.#set(partition, 'waiting', problem);
           }
@@ -228,29 +254,22 @@ export class Lane {
     }
   }
 
-  /** Stops the partition that an error names, when it is an error that stops; false for all others. */
+  /** Stops the partitions that an error names, when it is an error that stops; false for all others. */
   #stopNamed(error: unknown): boolean {
-    const partition = this.#named(error);
-    if (partition === null) return false;
-    if (partition.condition !== 'stopped') {
+    if (!(error instanceof PulseError)) return false;
+    const named = [...this.#partitions.values()].filter((partition) => isNamed(error, partition));
+    const stopping = named.filter((partition) => {
+      // Another owner may be about to end: only a position that keeps moving is given up.
+      if (error.code === 'PULSE_DATABASE_POSITION_FENCED') return ++partition.fences > fencesMax;
+      if (error.details?.['topic'] === partition.set.names.raw) this.#brokenInLog.add(partition);
+      return true;
+    });
+    for (const partition of stopping) {
+      if (partition.condition === 'stopped') continue;
       this.#dependencies.logger.error({ err: error }, 'a raw partition has stopped');
       this.#set(partition, 'stopped', problemOf(error));
     }
-    return true;
-  }
-
-  #named(error: unknown): Partition | null {
-    if (!(error instanceof PulseError)) return null;
-    const details = error.details ?? {};
-    for (const partition of this.#partitions.values()) {
-      if (partition.partition !== details['partition']) continue;
-      const { names, facts } = partition.set;
-      if (error.code === 'PULSE_DATABASE_POSITION_FENCED' && details['epoch'] === facts.epoch)
-        return partition;
-      const isStop = error.code === 'PULSE_LOG_CORRUPT' || error.code === 'PULSE_LOG_OFFSET_LOST';
-      if (isStop && (details['topic'] === names.raw || details['topic'] === names.valid)) return partition;
-    }
-    return null;
+    return stopping.length > 0;
   }
 
   #set(partition: Partition, condition: Partition['condition'], problem: PartitionProblem | null): void {
@@ -300,8 +319,11 @@ export class Lane {
   }
 }
 
-function problemOf(error: unknown): PartitionProblem {
-  if (error instanceof PulseError) return { code: error.code, detail: error.message };
-  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
-  return { code: typeof code === 'string' ? code : 'unexpected', detail: String(error) };
+/** Whether an error that stops partitions stops this one. */
+function isNamed(error: PulseError, { set, partition }: Partition): boolean {
+  const { topic, epoch, partition: named } = error.details ?? {};
+  if (named !== undefined && named !== partition) return false;
+  if (error.code === 'PULSE_DATABASE_POSITION_FENCED') return epoch === set.facts.epoch;
+  if (error.code !== 'PULSE_LOG_CORRUPT' && error.code !== 'PULSE_LOG_OFFSET_LOST') return false;
+  return topic === set.names.raw || topic === set.names.valid;
 }

@@ -1,4 +1,5 @@
 // What the loop knows of one raw partition while it owns it.
+import { PulseError } from '../core/errors.ts';
 import type { Position } from '../core/position.ts';
 import type { StageOffsets } from '../database/positions.ts';
 import type { TopicSet } from './topic-set.ts';
@@ -26,6 +27,15 @@ export interface Partition {
   nextOffset: number;
   condition: PartitionCondition;
   problem: PartitionProblem | null;
+  /** Times in a row that somebody else had moved the position. */
+  fences: number;
+}
+
+/** What an error says about itself. */
+export function problemOf(error: unknown): PartitionProblem {
+  if (error instanceof PulseError) return { code: error.code, detail: error.message };
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  return { code: typeof code === 'string' ? code : 'unexpected', detail: String(error) };
 }
 
 /** Names a raw partition. */

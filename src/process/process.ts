@@ -5,14 +5,14 @@ import { PulseError } from '../core/errors.ts';
 import { readPositions, startOffsets } from '../database/positions.ts';
 import { clearStageError, readStageErrors, recordStageError } from '../database/stage-errors.ts';
 import type { Database } from '../database/types.ts';
-import type { EventLog } from '../ports/event-log/event-log.ts';
+import type { Consumer, EventLog } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Directory } from '../tenancy/types.ts';
 import type { ProcessSettings } from './config.ts';
 import { Lane, type LaneDependencies, processGroup } from './lane.ts';
 import { createLedgerExpiry, type LedgerExpiry } from './ledger-expiry.ts';
 import { lagRecords, processMeter, stoppedPartitions } from './metrics.ts';
-import type { Partition, PartitionCondition, PartitionProblem } from './partition.ts';
+import { type Partition, type PartitionCondition, type PartitionProblem, problemOf } from './partition.ts';
 import { restoreLedger } from './restart.ts';
 import { processStage } from './steps/route.ts';
 import { openTopicSet, type TopicSet } from './topic-set.ts';
@@ -95,12 +95,18 @@ class Process implements ProcessStage {
 
   status(): ProcessStatus {
     const partitions = this.#lanes.flatMap((lane) => [...lane.partitions()].map(statusOf));
-    return { partitions, problem: this.#problem, ledgerHorizonMs: this.#expiry.effectiveHorizonMs() };
+    const laneProblem = this.#lanes.map((lane) => lane.problem()).find((problem) => problem !== null);
+    return {
+      partitions,
+      problem: this.#problem ?? laneProblem ?? null,
+      ledgerHorizonMs: this.#expiry.effectiveHorizonMs(),
+    };
   }
 
   problem(): string | null {
     const sentences: string[] = [];
-    if (this.#problem !== null) sentences.push(`${this.#problem.code}: ${this.#problem.detail}`);
+    const { problem: general } = this.status();
+    if (general !== null) sentences.push(`${general.code}: ${general.detail}`);
     for (const problem of this.#broken.values()) sentences.push(`${problem.code}: ${problem.detail}`);
     for (const { topic, partition, condition, problem } of this.status().partitions) {
       if (condition === 'running') continue;
@@ -171,20 +177,23 @@ class Process implements ProcessStage {
     const topics = [...this.#sets.keys()];
     const sets = new Map(this.#sets);
     const ending = new AbortController();
-    const lanes: Lane[] = [];
+    const consumers: Consumer[] = [];
     const runs: Promise<void>[] = [];
     this.#laneFailed = false;
     this.#stopLanes = async () => {
       ending.abort();
       await Promise.all(runs);
+      for (const consumer of consumers) await consumer.close();
     };
+    if (topics.length === 0) return;
+    // All join before the first one reads, so that no partition changes hands again.
     for (let index = 0; index < settings.PULSE_PROCESS_LANES; index++) {
-      const consumer = await log.consume({ group: processGroup, topics, from: 'earliest' });
-      const lane = new Lane(this.#laneDependencies(), sets, consumer, ending.signal);
-      lanes.push(lane);
-      runs.push(this.#watch(lane));
-      this.#lanes = lanes;
+      consumers.push(await log.consume({ group: processGroup, topics, from: 'earliest' }));
     }
+    this.#lanes = consumers.map(
+      (consumer) => new Lane(this.#laneDependencies(), sets, consumer, ending.signal),
+    );
+    for (const lane of this.#lanes) runs.push(this.#watch(lane));
     await this.#clearOldErrors(topics);
   }
 
@@ -264,10 +273,4 @@ function statusOf(partition: Partition): ProcessPartitionStatus {
     condition: partition.condition,
     problem: partition.problem,
   };
-}
-
-function problemOf(error: unknown): PartitionProblem {
-  return error instanceof PulseError
-    ? { code: error.code, detail: error.message }
-    : { code: 'unexpected', detail: String(error) };
 }
