@@ -113,7 +113,7 @@ async function freePort(): Promise<number> {
 }
 
 /** CPU time of a process from /proc, in µs; clock ticks are 10 ms on every Linux that Node runs on. */
-export function cpuUsOf(pid: number): number {
+function cpuUsOf(pid: number): number {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The name of the program stands in parentheses and may hold spaces.

@@ -164,7 +164,7 @@ async function readJson(response: Response): Promise<Json | null> {
 }
 
 /** One block of a text/event-stream; null for comments and blocks without JSON data. */
-export function parseServerSentEvent(block: string): { event: string; data: Json } | null {
+function parseServerSentEvent(block: string): { event: string; data: Json } | null {
   let event = 'message';
   const data: string[] = [];
   for (const line of block.split(/\r?\n/)) {

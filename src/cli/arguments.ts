@@ -23,13 +23,9 @@ export interface ParsedArguments {
  */
 export function parseArguments(words: readonly string[], own: OptionTable): ParsedArguments {
   const table: OptionTable = { ...globalOptions, ...own };
-  const config: Record<string, { type: 'string' | 'boolean'; short?: string; multiple?: boolean }> = {};
-  for (const [name, { type, short, multiple }] of Object.entries(table)) {
-    config[name] = {
-      type,
-      ...(short === undefined ? {} : { short }),
-      ...(multiple === undefined ? {} : { multiple }),
-    };
+  const config: Record<string, { type: 'string' | 'boolean'; short?: string }> = {};
+  for (const [name, { type, short }] of Object.entries(table)) {
+    config[name] = { type, ...(short === undefined ? {} : { short }) };
   }
   const parsed = parseArgs({
     args: [...words],
@@ -38,7 +34,7 @@ export function parseArguments(words: readonly string[], own: OptionTable): Pars
     allowPositionals: true,
     tokens: true,
   });
-  const values = new Map<string, string[]>();
+  const values = new Map<string, string>();
   for (const token of parsed.tokens) {
     if (token.kind !== 'option') continue;
     const spec = table[token.name];
@@ -49,11 +45,10 @@ export function parseArguments(words: readonly string[], own: OptionTable): Pars
     if (spec.type === 'boolean' && token.value !== undefined) {
       throw usageError(`${token.rawName} takes no value, but '${token.value}' was given.`);
     }
-    const earlier = values.get(token.name) ?? [];
-    if (earlier.length > 0 && spec.type === 'string' && spec.multiple !== true) {
+    if (values.has(token.name) && spec.type === 'string') {
       throw usageError(`${token.rawName} was given twice.`);
     }
-    values.set(token.name, [...earlier, token.value ?? 'true']);
+    values.set(token.name, token.value ?? 'true');
   }
   return { options: new ParsedOptions(values), positionals: parsed.positionals };
 }
@@ -65,18 +60,14 @@ function unknownOption(rawName: string, known: readonly string[]): Error {
 }
 
 class ParsedOptions implements Options {
-  readonly #values: ReadonlyMap<string, readonly string[]>;
+  readonly #values: ReadonlyMap<string, string>;
 
-  constructor(values: ReadonlyMap<string, readonly string[]>) {
+  constructor(values: ReadonlyMap<string, string>) {
     this.#values = values;
   }
 
   text(name: string): string | undefined {
-    return this.#values.get(name)?.[0];
-  }
-
-  texts(name: string): readonly string[] {
-    return this.#values.get(name) ?? [];
+    return this.#values.get(name);
   }
 
   flag(name: string): boolean {

@@ -3,14 +3,12 @@ import type { Api } from './api.ts';
 import type { ExitCode } from './errors.ts';
 
 /** One option of a command, by its long name. */
-export interface OptionSpec {
+interface OptionSpec {
   readonly type: 'string' | 'boolean';
   readonly help: string;
   /** Word for the value in the help, for example `N`, `DIR`. */
   readonly value?: string;
   readonly short?: string;
-  /** May be given several times. */
-  readonly multiple?: boolean;
 }
 
 export type OptionTable = Readonly<Record<string, OptionSpec>>;
@@ -28,7 +26,6 @@ export interface Terminal {
 /** The options of one call, read by type. */
 export interface Options {
   text(name: string): string | undefined;
-  texts(name: string): readonly string[];
   flag(name: string): boolean;
   /** Errors: PULSE_CLI_USAGE when it is no number inside the limits. */
   number(name: string, limits: NumberLimits): number;

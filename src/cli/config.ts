@@ -1,5 +1,5 @@
 // Settings that only the command line reads.
-import { type SettingValues, text } from '../core/settings.ts';
+import { text } from '../core/settings.ts';
 
 export const cliSettings = {
   PULSE_API_KEY: text({
@@ -10,5 +10,3 @@ export const cliSettings = {
     allowed: '1 to 512 visible ASCII characters',
   }),
 } as const;
-
-export type CliSettings = SettingValues<typeof cliSettings>;

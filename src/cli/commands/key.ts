@@ -8,18 +8,13 @@ export const keyCommand: Command = {
   name: 'key',
   summary: 'Create, list and revoke the API keys of a tenant.',
   usage: [
-    'key create TENANT [--name NAME] [--scope ingest] [--scope read]',
+    'key create TENANT [--name NAME] [--scopes ingest,read]',
     'key list TENANT',
     'key revoke TENANT KEY_ID',
   ],
   options: {
     name: { type: 'string', value: 'NAME', help: 'What the key is for.' },
-    scope: {
-      type: 'string',
-      value: 'SCOPE',
-      multiple: true,
-      help: 'ingest, read or admin; ingest and read unless told.',
-    },
+    scopes: { type: 'string', value: 'LIST', help: 'Of ingest, read, admin; ingest,read unless told.' },
   },
   positionals: { min: 2, max: 3 },
   async run(context) {
@@ -36,10 +31,9 @@ export const keyCommand: Command = {
 };
 
 async function create(context: CommandContext, path: string): Promise<ExitCode> {
-  const scopes = context.options.texts('scope');
   const body = {
     name: context.options.text('name') ?? 'command line',
-    scopes: scopes.length === 0 ? ['ingest', 'read'] : scopes,
+    scopes: (context.options.text('scopes') ?? 'ingest,read').split(',').map((scope) => scope.trim()),
   };
   const key = (await context.api().request('POST', path, { body })).body;
   context.print(key, () =>

@@ -11,16 +11,16 @@ export const tenantCommand: Command = {
   name: 'tenant',
   summary: 'Create, list, show, suspend, resume tenants, and set their limits.',
   usage: [
-    'tenant create ID [--name NAME] [--limit N] [--topics shared|dedicated]',
+    'tenant create ID [--name NAME] [--requests-per-minute N] [--topics shared|dedicated]',
     'tenant list',
     'tenant show ID',
     'tenant suspend ID',
     'tenant resume ID',
-    'tenant limits ID --limit N',
+    'tenant limits ID --requests-per-minute N',
   ],
   options: {
     name: { type: 'string', value: 'NAME', help: 'Name for people; the id unless told.' },
-    limit: { type: 'string', value: 'N', help: 'Requests a minute.' },
+    'requests-per-minute': { type: 'string', value: 'N', help: 'Limit of the tenant; 300 unless told.' },
     topics: { type: 'string', value: 'LAYOUT', help: 'shared (default) or dedicated.' },
   },
   positionals: { min: 1, max: 2 },
@@ -41,7 +41,8 @@ export const tenantCommand: Command = {
           await patch(context, path, { status: action === 'resume' ? 'active' : 'suspended' }),
         );
       case 'limits':
-        if (context.options.text('limit') === undefined) throw usageError(`'tenant limits' needs --limit N.`);
+        if (context.options.text('requests-per-minute') === undefined)
+          throw usageError(`'tenant limits' needs --requests-per-minute N.`);
         return show(context, await patch(context, path, limitsOf(context)));
       default:
         throw usageError(`'${action}' is no action of tenant: create, list, show, suspend, resume, limits.`);
@@ -50,8 +51,12 @@ export const tenantCommand: Command = {
 };
 
 function limitsOf(context: CommandContext): Json {
-  if (context.options.text('limit') === undefined) return {};
-  const limit = context.options.number('limit', { defaultValue: 300, min: 1, max: requestsPerMinuteMax });
+  if (context.options.text('requests-per-minute') === undefined) return {};
+  const limit = context.options.number('requests-per-minute', {
+    defaultValue: 300,
+    min: 1,
+    max: requestsPerMinuteMax,
+  });
   return { limits: { requests_per_minute: limit } };
 }
 

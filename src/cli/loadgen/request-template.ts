@@ -2,7 +2,7 @@
 import { SeededRandom } from './random.ts';
 
 /** Characters of an event id: a UUID whose last twelve hex digits count the events of the run. */
-export const eventIdChars = 36;
+const eventIdChars = 36;
 const counterChars = 12;
 const timeChars = 24;
 const dataSpace = 'region_';

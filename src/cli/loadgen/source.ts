@@ -5,7 +5,7 @@ import { eventIdOf, eventJson, idPrefixOf, RequestTemplate } from './request-tem
 import type { Tally } from './tally.ts';
 
 /** What an event is meant to become. */
-export const eventKind = { fresh: 0, duplicate: 1, deadLetter: 2 } as const;
+const eventKind = { fresh: 0, duplicate: 1, deadLetter: 2 } as const;
 
 /** Acknowledged ids that a tenant's duplicates are drawn from. */
 const memoryPerTenant = 256;

@@ -138,7 +138,7 @@ export function reportOf(tally: Tally, facts: ReportFacts): LoadReport {
   };
 }
 
-export function latencyOf(latency: Histogram): LoadReport['latency_ms'] {
+function latencyOf(latency: Histogram): LoadReport['latency_ms'] {
   const ms = (us: number): number => round(us / 1000, 3);
   return {
     p50: ms(latency.percentile(0.5)),
