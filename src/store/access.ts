@@ -89,7 +89,11 @@ function readTime(name: string, text: string | undefined): number | null {
 
 /** Query parameters that most routes share, for their schemas. */
 export const commonQuery = {
-  tenant_id: { type: 'string', maxLength: 63, description: 'One tenant; for the administrator, who sees all otherwise.' },
+  tenant_id: {
+    type: 'string',
+    maxLength: 63,
+    description: 'One tenant; for the administrator, who sees all otherwise.',
+  },
   from: { type: 'string', maxLength: 64, description: 'Received at or after this RFC 3339 time.' },
   to: { type: 'string', maxLength: 64, description: 'Received before this RFC 3339 time.' },
 } as const;

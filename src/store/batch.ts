@@ -2,7 +2,7 @@
 // The hot path of the store: it reads headers only and never parses a value.
 import { header } from '../core/envelope.ts';
 import { PulseError } from '../core/errors.ts';
-import { parsePosition, type Position } from '../core/position.ts';
+import { type Position, parsePosition } from '../core/position.ts';
 import type { StageOffsets } from '../database/positions.ts';
 import type { PartitionBatch, StoredRecord } from '../ports/event-log/event-log.ts';
 import { storeError } from './errors.ts';
@@ -65,7 +65,10 @@ export function judgeBatch(batch: PartitionBatch, applied: Applied): Judged {
     const verdict =
       read instanceof PulseError
         ? read
-        : judge({ offset: record.offset, source: read.row.source, previous: read.previous }, { offsets, logOffset });
+        : judge(
+            { offset: record.offset, source: read.row.source, previous: read.previous },
+            { offsets, logOffset },
+          );
     if (read instanceof PulseError || verdict instanceof PulseError) {
       problem = verdict as PulseError;
       break;

@@ -1,5 +1,5 @@
 // The opaque cursor of lists of events: the place of the last event shown, in the order of the list.
-import { parsePosition, type Position, formatPosition } from '../core/position.ts';
+import { formatPosition, type Position, parsePosition } from '../core/position.ts';
 import { timeMsMax, timeMsMin } from '../core/time.ts';
 import { storeError } from './errors.ts';
 

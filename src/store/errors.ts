@@ -61,7 +61,7 @@ export const storeError = defineErrors({
     status: 400,
     title: 'The query is no valid SQL/JSON path.',
     retryable: false,
-    next: "Mend the place that the detail names; an example is q=$.amount > 10 && $.city == \"Rome\".",
+    next: 'Mend the place that the detail names; an example is q=$.amount > 10 && $.city == "Rome".',
   },
   PULSE_STORE_RANGE_INVALID: {
     status: 400,

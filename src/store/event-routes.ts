@@ -107,7 +107,13 @@ export function registerEventRoutes(app: FastifyInstance, dependencies: StoreRou
     '/v1/events/:event_id',
     {
       onRequest,
-      schema: { tags, summary: 'One stored event; the newest when its id was used again.', params, querystring, response: { 200: eventSchema } },
+      schema: {
+        tags,
+        summary: 'One stored event; the newest when its id was used again.',
+        params,
+        querystring,
+        response: { 200: eventSchema },
+      },
     },
     async (request, reply) => {
       const event = await findEvent(request, dependencies);
@@ -116,12 +122,23 @@ export function registerEventRoutes(app: FastifyInstance, dependencies: StoreRou
   );
   app.get(
     '/v1/events/:event_id/raw',
-    { onRequest, schema: { tags, summary: 'The original bytes of a stored event, as they were accepted.', params, querystring } },
+    {
+      onRequest,
+      schema: {
+        tags,
+        summary: 'The original bytes of a stored event, as they were accepted.',
+        params,
+        querystring,
+      },
+    },
     async (request, reply) => {
       const event = await findEvent(request, dependencies);
       const record = await readRawRecord(dependencies, event.position);
       if (record.kind !== 'found' || record.record.headers[header.tenant] !== event.tenant_id) {
-        throw storeError('PULSE_STORE_ORIGINAL_GONE', `The raw record of ${event.event_id} is no longer in the log.`);
+        throw storeError(
+          'PULSE_STORE_ORIGINAL_GONE',
+          `The raw record of ${event.event_id} is no longer in the log.`,
+        );
       }
       // Never as the type that the sender claims: a browser must not run what a client has sent.
       return reply
@@ -132,14 +149,18 @@ export function registerEventRoutes(app: FastifyInstance, dependencies: StoreRou
   );
 }
 
-async function findEvent(request: FastifyRequest, dependencies: StoreRouteDependencies): Promise<StoredEvent> {
+async function findEvent(
+  request: FastifyRequest,
+  dependencies: StoreRouteDependencies,
+): Promise<StoredEvent> {
   const { event_id: eventId } = request.params as { readonly event_id: string };
   const tenantIds = visibleTenants(request, dependencies);
   const filter: EventFilter = { ...anything, eventId };
   const { events } = await read(dependencies, 'event', tenantIds, (client) =>
     searchEvents(client, tenantIds, filter, { limit: 1, after: null }),
   );
-  if (events[0] === undefined) throw storeError('PULSE_STORE_EVENT_UNKNOWN', `There is no event '${eventId.slice(0, 200)}'.`);
+  if (events[0] === undefined)
+    throw storeError('PULSE_STORE_EVENT_UNKNOWN', `There is no event '${eventId.slice(0, 200)}'.`);
   return events[0];
 }
 
@@ -153,7 +174,10 @@ const anything: EventFilter = {
   toMs: null,
 };
 
-function listRequest(query: ListQuery, nowMs: number): { readonly query: EventFilter; readonly page: PageRequest } {
+function listRequest(
+  query: ListQuery,
+  nowMs: number,
+): { readonly query: EventFilter; readonly page: PageRequest } {
   const filter: EventFilter = {
     ...readRange(query),
     eventId: query.event_id ?? null,
@@ -164,7 +188,11 @@ function listRequest(query: ListQuery, nowMs: number): { readonly query: EventFi
   };
   const page = { limit: query.limit, after: query.cursor === undefined ? null : parseCursor(query.cursor) };
   // A predicate has no index: unless something else bounds the search, it looks at one day.
-  const isBounded = filter.fromMs !== null || filter.eventId !== null || filter.idempotencyKey !== null || filter.requestId !== null;
+  const isBounded =
+    filter.fromMs !== null ||
+    filter.eventId !== null ||
+    filter.idempotencyKey !== null ||
+    filter.requestId !== null;
   if (filter.predicate === null || isBounded) return { query: filter, page };
   const endMs = filter.toMs ?? page.after?.receivedAtMs ?? nowMs;
   return { query: { ...filter, fromMs: endMs - dayMs }, page };

@@ -1,6 +1,6 @@
 // One lane of the store: a member of the consumer group that writes one batch after the other.
 import type { Clock } from '../core/clock.ts';
-import { hasCode, PulseError } from '../core/errors.ts';
+import { hasCode, type PulseError } from '../core/errors.ts';
 import type { Database } from '../database/types.ts';
 import type { Consumer, EventLog, PartitionBatch, TopicPartition } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -178,10 +178,16 @@ export class Lane {
     const { logger } = this.#options;
     for (const { row, code, detail } of written.parked) {
       const { tenantId, eventId } = row;
-      logger.warn({ tenant_id: tenantId, event_id: eventId, code, detail }, 'Postgres refused an event; it is parked');
+      logger.warn(
+        { tenant_id: tenantId, event_id: eventId, code, detail },
+        'Postgres refused an event; it is parked',
+      );
     }
     for (const { tenantId, eventId, source } of written.conflicts) {
-      logger.error({ tenant_id: tenantId, event_id: eventId, position: source }, 'an event was stored already, although its position said otherwise');
+      logger.error(
+        { tenant_id: tenantId, event_id: eventId, position: source },
+        'an event was stored already, although its position said otherwise',
+      );
     }
   }
 
@@ -204,9 +210,7 @@ function committable({ step }: Judged): { topic: string; partition: number; offs
 }
 
 function isPositionInDoubt(error: unknown): boolean {
-  return (
-    hasCode(error, 'PULSE_DATABASE_COMMIT_UNKNOWN') || hasCode(error, 'PULSE_DATABASE_POSITION_FENCED')
-  );
+  return hasCode(error, 'PULSE_DATABASE_COMMIT_UNKNOWN') || hasCode(error, 'PULSE_DATABASE_POSITION_FENCED');
 }
 
 function codeOf(error: unknown): string {

@@ -43,7 +43,11 @@ counter(
   'unpartitioned',
 );
 counter('pulse_store_stream_events_total', 'Events sent to clients of the live tail.', 'streamSent');
-counter('pulse_store_stream_dropped_total', 'Events that slow clients of the live tail missed.', 'streamDropped');
+counter(
+  'pulse_store_stream_dropped_total',
+  'Events that slow clients of the live tail missed.',
+  'streamDropped',
+);
 
 /** From the first statement of a batch to its COMMIT. */
 export const writeDuration = new Histogram({

@@ -56,7 +56,8 @@ export class PartitionCalendar {
     const made = rows[0]?.made;
     const state: DayState = made === 'made' || made === 'exists' ? 'own' : 'default';
     if (made === 'made') this.#logger.info({ day }, 'made the partition of a day');
-    if (state === 'default') this.#logger.warn({ day, reason: made }, 'events of this day go to the default partition');
+    if (state === 'default')
+      this.#logger.warn({ day, reason: made }, 'events of this day go to the default partition');
     this.#days.set(day, state);
     return state;
   }

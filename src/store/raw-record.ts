@@ -1,6 +1,7 @@
 // Reads a raw record back by its position.
-import type { Position } from '../core/position.ts';
+
 import { hasCode } from '../core/errors.ts';
+import type { Position } from '../core/position.ts';
 import type { StoredRecord } from '../ports/event-log/event-log.ts';
 import type { StoreRouteDependencies } from './access.ts';
 
@@ -29,7 +30,10 @@ export async function readRawRecord(
   if (info === null || info.incarnation !== epoch.incarnation) return { kind: 'gone', topic };
   if (position.partition >= info.partitions) return { kind: 'never' };
   try {
-    const [record] = await log.read(topic, position.partition, position.offset, { recordsMax: 1, bytesMax: 1 });
+    const [record] = await log.read(topic, position.partition, position.offset, {
+      recordsMax: 1,
+      bytesMax: 1,
+    });
     return record?.offset === position.offset ? { kind: 'found', topic, record } : { kind: 'never' };
   } catch (error) {
     if (hasCode(error, 'PULSE_LOG_OFFSET_LOST')) return { kind: 'gone', topic };

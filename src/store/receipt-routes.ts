@@ -1,8 +1,7 @@
 // GET /v1/receipts/{receipt_id}.
 import type { FastifyInstance } from 'fastify';
 import { parseReceiptId } from '../core/position.ts';
-import { requireScope } from '../tenancy/index.ts';
-import { principalOf } from '../tenancy/index.ts';
+import { principalOf, requireScope } from '../tenancy/index.ts';
 import type { StoreRouteDependencies } from './access.ts';
 import { storeError } from './errors.ts';
 import { reportReceipt, unknownReceipt } from './receipt.ts';
@@ -60,7 +59,8 @@ export function registerReceiptRoutes(app: FastifyInstance, dependencies: StoreR
     async (request) => {
       const { receipt_id: receiptId } = request.params as { readonly receipt_id: string };
       const receipt = parseReceiptId(receiptId);
-      if (receipt === null) throw storeError('PULSE_STORE_RECEIPT_UNKNOWN', `There is no receipt ${receiptId}.`);
+      if (receipt === null)
+        throw storeError('PULSE_STORE_RECEIPT_UNKNOWN', `There is no receipt ${receiptId}.`);
       const principal = principalOf(request);
       if (principal.kind === 'key' && principal.tenantId !== receipt.tenantId) throw unknownReceipt(receipt);
       return await reportReceipt(dependencies, receipt);

@@ -23,7 +23,12 @@ export interface ReceiptReport {
   /** Receipt of the event that had this id first; on duplicates only. */
   readonly duplicate_of?: string;
   /** On dead letters only. */
-  readonly dead_letter?: { readonly id: string; readonly code: string; readonly stage: string; readonly state: string };
+  readonly dead_letter?: {
+    readonly id: string;
+    readonly code: string;
+    readonly stage: string;
+    readonly state: string;
+  };
 }
 
 /**
@@ -31,14 +36,20 @@ export interface ReceiptReport {
  * Guarantees: never answers for a record of another tenant; a foreign receipt and one that never was get the same error.
  * Errors: PULSE_STORE_RECEIPT_UNKNOWN; PULSE_STORE_RECEIPT_EXPIRED when nothing that is kept knows the position.
  */
-export async function reportReceipt(dependencies: StoreRouteDependencies, receipt: Receipt): Promise<ReceiptReport> {
+export async function reportReceipt(
+  dependencies: StoreRouteDependencies,
+  receipt: Receipt,
+): Promise<ReceiptReport> {
   const raw = await readRawRecord(dependencies, receipt);
   if (raw.kind === 'never') throw unknownReceipt(receipt);
-  if (raw.kind === 'found' && raw.record.headers[header.tenant] !== receipt.tenantId) throw unknownReceipt(receipt);
+  if (raw.kind === 'found' && raw.record.headers[header.tenant] !== receipt.tenantId)
+    throw unknownReceipt(receipt);
   // Before the tables: what is at or below these positions is in the tables for certain.
   const progress = await readProgress(dependencies, receipt, raw.topic);
   const eventId = raw.kind === 'found' ? (raw.record.headers[header.id] ?? null) : null;
-  const facts = await read(dependencies, 'receipt', [receipt.tenantId], (client) => readFacts(client, receipt, eventId));
+  const facts = await read(dependencies, 'receipt', [receipt.tenantId], (client) =>
+    readFacts(client, receipt, eventId),
+  );
   return judgeReceipt({ receipt, raw, progress, facts });
 }
 
@@ -138,7 +149,9 @@ export function judgeReceipt({ receipt, raw, progress, facts }: Evidence): Recei
   const { deadLetter, claims, events, isParked } = facts;
   const receivedAt = headers?.[header.receivedAt] ?? isoOf(deadLetter?.received_at);
   const isOwn = (fact: PositionFact): boolean =>
-    fact.epoch === receipt.epoch && fact.partition === receipt.partition && fact.record_offset === receipt.offset;
+    fact.epoch === receipt.epoch &&
+    fact.partition === receipt.partition &&
+    fact.record_offset === receipt.offset;
   const claim = claims.find(isOwn);
   const stored = events.find(isOwn);
   const report = (
@@ -160,9 +173,11 @@ export function judgeReceipt({ receipt, raw, progress, facts }: Evidence): Recei
     const { id, code, stage, state } = deadLetter;
     return report('dead_letter', { processed }, { dead_letter: { id, code, stage, state } });
   }
-  if (stored !== undefined) return report('stored', { processed, stored: { state: 'done', at: isoOf(stored.at) } });
+  if (stored !== undefined)
+    return report('stored', { processed, stored: { state: 'done', at: isoOf(stored.at) } });
   if (isParked) return report('in_flight', { processed, stored: { state: 'parked', at: null } });
-  if (receipt.offset > progress.claimedThrough) return report('in_flight', { processed: waiting, stored: waiting });
+  if (receipt.offset > progress.claimedThrough)
+    return report('in_flight', { processed: waiting, stored: waiting });
   if (claim !== undefined) {
     const isStored = receipt.offset <= progress.storedThrough;
     return isStored

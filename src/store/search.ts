@@ -70,7 +70,11 @@ export async function searchEvents(
   page: PageRequest,
 ): Promise<EventPage> {
   if (filter.predicate !== null) await checkPredicate(client, filter.predicate);
-  const { conditions, values, isPoint } = conditionsOf(filter, page.after, [tenantIds, page.limit, pageBytesMax]);
+  const { conditions, values, isPoint } = conditionsOf(filter, page.after, [
+    tenantIds,
+    page.limit,
+    pageBytesMax,
+  ]);
   const found = `SELECT ${key}, bytes FROM events e WHERE e.tenant_id = t.tenant_id ${conditions}`;
   // OFFSET 0 keeps the planner from walking a time index in the hope of meeting the one event early.
   const candidates = isPoint ? `SELECT * FROM (${found} OFFSET 0) point` : found;
@@ -145,7 +149,8 @@ function conditionsOf(filter: EventFilter, after: Place | null, fixed: readonly 
   }
   add(
     filter.predicate,
-    (p) => `jsonb_path_query_first(e.data, ${p}::jsonpath, '{}', true) NOT IN ('false'::jsonb, 'null'::jsonb)`,
+    (p) =>
+      `jsonb_path_query_first(e.data, ${p}::jsonpath, '{}', true) NOT IN ('false'::jsonb, 'null'::jsonb)`,
   );
   const isPoint = filter.eventId !== null || filter.idempotencyKey !== null || filter.requestId !== null;
   return { conditions: parts.join('\n'), values, isPoint };

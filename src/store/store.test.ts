@@ -5,16 +5,29 @@ import { harness, startMs, until } from './testing/harness.ts';
 describe('the store', () => {
   test('stores each valid record once, with its position and counts', async (t) => {
     const h = await harness(t);
-    await h.give([{}, { partition: 1 }, { tenantId: 'globex', eventId: 'g' }, { dataText: '{"n":9007199254740993}' }]);
+    await h.give([
+      {},
+      { partition: 1 },
+      { tenantId: 'globex', eventId: 'g' },
+      { dataText: '{"n":9007199254740993}' },
+    ]);
     await h.startStore();
     await until(async () => (await h.count('events', 'acme', 'globex')) === 4);
     assert.equal(await h.count('events', 'acme'), 3);
     const { rows } = await h.database.withTenant('acme', (client) =>
-      client.query('SELECT event_id, epoch, partition, record_offset, data::text FROM events ORDER BY partition, record_offset'),
+      client.query(
+        'SELECT event_id, epoch, partition, record_offset, data::text FROM events ORDER BY partition, record_offset',
+      ),
     );
     assert.deepEqual(rows, [
       { event_id: 'event-0-0', epoch: h.epoch, partition: 0, record_offset: 0, data: '{}' },
-      { event_id: 'event-0-2', epoch: h.epoch, partition: 0, record_offset: 2, data: '{"n": 9007199254740993}' },
+      {
+        event_id: 'event-0-2',
+        epoch: h.epoch,
+        partition: 0,
+        record_offset: 2,
+        data: '{"n": 9007199254740993}',
+      },
       { event_id: 'event-1-0', epoch: h.epoch, partition: 1, record_offset: 0, data: '{}' },
     ]);
     const counts = await h.database.withTenants(['acme', 'globex'], (client) =>

@@ -51,7 +51,11 @@ const failureShownMs = 5_000;
 export function createStore(dependencies: StoreDependencies): Store {
   const { clock, logger, settings, database } = dependencies;
   const calendar = new PartitionCalendar(database, logger);
-  const retention = new Retention({ ...dependencies, calendar, retentionDays: settings.PULSE_STORE_RETENTION_DAYS });
+  const retention = new Retention({
+    ...dependencies,
+    calendar,
+    retentionDays: settings.PULSE_STORE_RETENTION_DAYS,
+  });
   const lanes = Array.from(
     { length: settings.PULSE_STORE_LANES },
     () =>
@@ -80,7 +84,10 @@ export function createStore(dependencies: StoreDependencies): Store {
         lagRecords: () => lagRecords(dependencies),
         partitionsStopped: () => status().inTrouble.length,
       });
-      running = Promise.all([retention.run(stopping.signal), ...lanes.map((lane) => lane.run(stopping.signal))]);
+      running = Promise.all([
+        retention.run(stopping.signal),
+        ...lanes.map((lane) => lane.run(stopping.signal)),
+      ]);
     },
     async stop() {
       stopping.abort();

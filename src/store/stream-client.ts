@@ -4,7 +4,7 @@ import { header } from '../core/envelope.ts';
 import type { EventLog, StoredRecord } from '../ports/event-log/event-log.ts';
 import { tally } from './metrics.ts';
 import { formatStreamId, type StreamOffsets } from './stream-id.ts';
-import { readOn, type Tail, type TailListener } from './tail.ts';
+import { type Offsets, readOn, type Tail, type TailListener } from './tail.ts';
 
 export interface StreamClientOptions {
   readonly tail: Tail;
@@ -25,6 +25,8 @@ export class StreamClient implements TailListener {
   readonly #options: StreamClientOptions;
   /** Next offset of each partition that this client still needs. */
   readonly #next = new Map<string, number[]>();
+  /** Partitions that still read history by themselves. */
+  readonly #behind = new Set<string>();
   #dropped = 0;
   #closed = false;
 
@@ -34,21 +36,25 @@ export class StreamClient implements TailListener {
 
   /** Joins the tail, then sends what came between the resumed place and now. */
   async start(): Promise<void> {
-    const { tail, topics, resume } = this.#options;
-    const offsets = await tail.listen(this);
+    await this.#options.tail.listen(this);
+    for (const [topic, next] of [...this.#next]) {
+      for (let partition = 0; partition < next.length; partition++)
+        await this.#catchUp(topic, partition, next);
+    }
+  }
+
+  begin(offsets: Offsets): void {
+    const { topics, resume } = this.#options;
     for (const [topic, ends] of offsets) {
       if (!topics.has(topic)) continue;
       const wanted = resume?.get(topic) ?? [];
-      this.#next.set(
-        topic,
-        ends.map((end, partition) => Math.min(wanted[partition] ?? end, end)),
-      );
+      const next = ends.map((end, partition) => Math.min(wanted[partition] ?? end, end));
+      this.#next.set(topic, next);
+      next.forEach((offset, partition) => {
+        if (offset < (ends[partition] as number)) this.#behind.add(`${topic}/${partition}`);
+      });
     }
-    if (this.#closed) return tail.leave(this);
     this.#write(`retry: 1000\nid: ${formatStreamId(this.#next)}\n\n`);
-    for (const [topic, next] of this.#next) {
-      for (let partition = 0; partition < next.length; partition++) await this.#catchUp(topic, partition, next);
-    }
   }
 
   /** A comment that keeps proxies from closing a quiet stream; also tells of what was dropped meanwhile. */
@@ -66,36 +72,36 @@ export class StreamClient implements TailListener {
   }
 
   take(topic: string, partition: number, records: readonly StoredRecord[]): void {
-    if (!this.#options.topics.has(topic)) return;
-    const next = this.#nextOf(topic, partition);
-    // While this partition catches up, these records come by the way of catching up.
-    if ((next[partition] as number) < (records[0]?.offset ?? 0)) return;
-    this.#send(topic, partition, records, next);
+    // While a partition catches up, its live records come by the way of catching up.
+    if (!this.#options.topics.has(topic) || this.#behind.has(`${topic}/${partition}`)) return;
+    this.#send(records, this.#nextOf(topic, partition), partition, true);
   }
 
   skip(topic: string, partition: number, next: number): void {
-    if (this.#options.topics.has(topic)) this.#skip(this.#nextOf(topic, partition), partition, next);
+    if (!this.#options.topics.has(topic) || this.#behind.has(`${topic}/${partition}`)) return;
+    this.#skip(this.#nextOf(topic, partition), partition, next);
   }
 
-  /** Reads from the log by itself until it has met the tail. */
+  /** Reads from the log by itself until it has met the tail. History waits for the client, unlike live events. */
   async #catchUp(topic: string, partition: number, next: number[]): Promise<void> {
     const { tail, log, response } = this.#options;
-    while (!this.#closed && (next[partition] as number) < (tail.next(topic, partition) ?? 0)) {
+    while (!this.#closed && (next[partition] as number) < tail.next(topic, partition)) {
       const result = await readOn(log, topic, partition, next[partition] as number);
       if (result.kind === 'lost') this.#skip(next, partition, result.next);
-      else if (result.records.length === 0) return;
-      else this.#send(topic, partition, result.records, next);
-      // History can wait for the client, unlike live events.
-      if (response.writableNeedDrain) await drained(response);
+      else if (result.records.length === 0) break;
+      else this.#send(result.records, next, partition, false);
+      if (response.writableNeedDrain && !response.destroyed) await drained(response);
     }
+    this.#behind.delete(`${topic}/${partition}`);
   }
 
-  #send(topic: string, partition: number, records: readonly StoredRecord[], next: number[]): void {
+  #send(records: readonly StoredRecord[], next: number[], partition: number, isLive: boolean): void {
+    const { response, bufferBytesMax } = this.#options;
     for (const record of records) {
       if (record.offset < (next[partition] as number)) continue;
       next[partition] = record.offset + 1;
       if (!this.#wants(record)) continue;
-      if (this.#options.response.writableLength > this.#options.bufferBytesMax) {
+      if (isLive && response.writableLength > bufferBytesMax) {
         this.#dropped++;
         tally.streamDropped++;
         continue;
@@ -104,7 +110,6 @@ export class StreamClient implements TailListener {
       tally.streamSent++;
       this.#write(`id: ${formatStreamId(this.#next)}\ndata: ${dataOf(record)}\n\n`);
     }
-    void topic;
   }
 
   #skip(next: number[], partition: number, to: number): void {
@@ -127,7 +132,7 @@ export class StreamClient implements TailListener {
       this.#next.set(topic, next);
     }
     // A topic that came after this client is taken from its first record on.
-    next[partition] ??= 0;
+    while (next.length <= partition) next.push(0);
     return next;
   }
 

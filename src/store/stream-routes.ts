@@ -35,7 +35,11 @@ export function registerStreamRoute(app: FastifyInstance, dependencies: StoreRou
           additionalProperties: false,
           properties: {
             tenant_id: commonQuery.tenant_id,
-            event_type: { type: 'string', maxLength: 4096, description: 'One type, or several with commas between.' },
+            event_type: {
+              type: 'string',
+              maxLength: 4096,
+              description: 'One type, or several with commas between.',
+            },
             last_event_id: { type: 'string', maxLength: 16_384 },
           },
         },

@@ -1,10 +1,10 @@
 // The live tail's one reader: follows every valid topic from its end while somebody listens, and hands each record to the
 // listeners. It belongs to no consumer group, so it holds nothing back and is held back by nothing.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../core/errors.ts';
 import type { EventLog, StoredRecord } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Directory } from '../tenancy/types.ts';
+import { pause } from './backoff.ts';
 
 /** Between two looks at topics without news. */
 const idleMs = 100;
@@ -18,6 +18,8 @@ export type Offsets = ReadonlyMap<string, readonly number[]>;
 
 /** Takes what the tail reads. Must not throw. */
 export interface TailListener {
+  /** Called once, before anything else: everything at or behind these offsets is handed over. */
+  begin(offsets: Offsets): void;
   /** Records of one partition, in order. */
   take(topic: string, partition: number, records: readonly StoredRecord[]): void;
   /** Records of one partition were removed before they could be read; `next` is the first one left. */
@@ -29,9 +31,11 @@ export class Tail {
   readonly #log: EventLog;
   readonly #directory: Directory;
   readonly #logger: Logger;
+  /** Who has asked to listen, and of them, who has begun. */
+  readonly #members = new Set<TailListener>();
   readonly #listeners = new Set<TailListener>();
-  readonly #offsets = new Map<string, number[]>();
-  #running: Promise<void> | null = null;
+  #offsets = new Map<string, number[]>();
+  #started: Promise<void> | null = null;
   #stopping = new AbortController();
 
   constructor(log: EventLog, directory: Directory, logger: Logger) {
@@ -40,34 +44,43 @@ export class Tail {
     this.#logger = logger;
   }
 
-  /**
-   * Begins to listen; resolves to where the tail is, which is the end of each topic for the first listener. Everything at
-   * or behind these offsets is handed over.
-   */
-  async listen(listener: TailListener): Promise<Offsets> {
-    if (this.#running === null) {
-      this.#stopping = new AbortController();
-      this.#offsets.clear();
-      await this.#findTopics();
-      this.#running ??= this.#run(this.#stopping.signal);
-    }
+  /** Begins to listen; the first listener begins at the end of each topic. Errors: those of EventLog. */
+  async listen(listener: TailListener): Promise<void> {
+    this.#members.add(listener);
+    this.#started ??= this.#start();
+    await this.#started;
+    if (!this.#members.has(listener)) return;
     this.#listeners.add(listener);
-    return new Map([...this.#offsets].map(([topic, offsets]) => [topic, [...offsets]]));
+    listener.begin(new Map([...this.#offsets].map(([topic, offsets]) => [topic, [...offsets]])));
   }
 
   /** Where the tail is now. */
-  next(topic: string, partition: number): number | undefined {
-    return this.#offsets.get(topic)?.[partition];
+  next(topic: string, partition: number): number {
+    return this.#offsets.get(topic)?.[partition] ?? 0;
   }
 
   /** Ends listening; the tail rests when nobody listens. */
   leave(listener: TailListener): void {
     this.#listeners.delete(listener);
-    if (this.#listeners.size > 0) return;
+    if (!this.#members.delete(listener) || this.#members.size > 0) return;
     this.#stopping.abort();
-    this.#running = null;
+    this.#started = null;
   }
 
+  async #start(): Promise<void> {
+    const stopping = new AbortController();
+    this.#stopping = stopping;
+    this.#offsets = new Map();
+    try {
+      await this.#findTopics();
+    } catch (error) {
+      if (this.#stopping === stopping) this.#started = null;
+      throw error;
+    }
+    void this.#run(stopping.signal);
+  }
+
+  /** Never rejects: what goes wrong is logged and tried again. */
   async #run(signal: AbortSignal): Promise<void> {
     let topicsAtMs = performance.now();
     while (!signal.aborted) {
@@ -76,22 +89,23 @@ export class Tail {
           topicsAtMs = performance.now();
           await this.#findTopics();
         }
-        if (!(await this.#readAll(signal))) await sleep(idleMs, undefined, { signal });
+        if (!(await this.#readAll(signal))) await pause(idleMs, signal);
       } catch (error) {
         if (signal.aborted) return;
         this.#logger.warn({ err: error }, 'the live tail could not read the log and tries again');
-        await sleep(topicsMs, undefined, { signal }).catch(() => {}); // Aborted: the loop sees it.
+        await pause(topicsMs, signal);
       }
     }
   }
 
   /** Topics that were made since are read from their beginning: nobody could have seen their first records. */
   async #findTopics(): Promise<void> {
-    const isStart = this.#offsets.size === 0;
+    const offsets = this.#offsets;
+    const isStart = offsets.size === 0;
     for (const { names } of this.#directory.topicSets()) {
-      if (this.#offsets.has(names.valid) || (await this.#log.describeTopic(names.valid)) === null) continue;
+      if (offsets.has(names.valid) || (await this.#log.describeTopic(names.valid)) === null) continue;
       const bounds = await this.#log.bounds(names.valid);
-      this.#offsets.set(
+      offsets.set(
         names.valid,
         bounds.map((entry) => (isStart ? entry.end : entry.earliest)),
       );
@@ -111,6 +125,8 @@ export class Tail {
   async #readPartition(topic: string, partition: number, offsets: number[]): Promise<boolean> {
     const offset = offsets[partition] as number;
     const result = await readOn(this.#log, topic, partition, offset);
+    // Meanwhile everybody may have left, and a new session may have begun.
+    if (this.#offsets.get(topic) !== offsets) return false;
     if (result.kind === 'lost') {
       offsets[partition] = result.next;
       for (const listener of this.#listeners) listener.skip(topic, partition, result.next);
@@ -130,7 +146,12 @@ export type ReadOn =
   | { readonly kind: 'lost'; readonly next: number };
 
 /** Reads a bounded number of records from an offset on; says where to go on when retention has removed them. */
-export async function readOn(log: EventLog, topic: string, partition: number, offset: number): Promise<ReadOn> {
+export async function readOn(
+  log: EventLog,
+  topic: string,
+  partition: number,
+  offset: number,
+): Promise<ReadOn> {
   try {
     return { kind: 'records', records: await log.read(topic, partition, offset, { recordsMax, bytesMax }) };
   } catch (error) {
