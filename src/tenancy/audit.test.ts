@@ -42,7 +42,7 @@ async function tamper(ownerUrl: string, ...statements: readonly string[]): Promi
 }
 
 async function breakOf(tested: TestDatabase): Promise<Pick<AuditBreak, 'sequence' | 'reason'> | null> {
-  const verdicts = await verifyAudit(tested.database, ['acme']);
+  const verdicts = await verifyAudit(tested.database, [platformChain, 'acme']);
   assert.deepEqual(
     verdicts.map((verdict) => verdict.chain),
     [platformChain, 'acme'],
@@ -83,7 +83,11 @@ describe('audit log', () => {
       ['key.revoked', 'tenant.updated', 'key.created', 'tenant.created'],
     );
     assert.deepEqual(
-      (await verifyAudit(database, ['acme'])).map((verdict) => [verdict.chain, verdict.rows, verdict.broken]),
+      (await verifyAudit(database, [platformChain, 'acme'])).map((verdict) => [
+        verdict.chain,
+        verdict.rows,
+        verdict.broken,
+      ]),
       [
         [platformChain, 4, null],
         ['acme', 5, null],
@@ -114,7 +118,7 @@ describe('audit log', () => {
     } finally {
       await owner.end();
     }
-    assert.equal((await verifyAudit(database, ['acme']))[1]?.rows, 8);
+    assert.equal((await verifyAudit(database, [platformChain, 'acme']))[1]?.rows, 8);
   });
 
   const tampering: [string, readonly string[], Pick<AuditBreak, 'sequence' | 'reason'>][] = [
@@ -197,7 +201,7 @@ describe('audit log', () => {
       }),
       /the act failed/,
     );
-    assert.equal((await verifyAudit(tested.database, ['acme']))[1]?.rows, 8);
+    assert.equal((await verifyAudit(tested.database, [platformChain, 'acme']))[1]?.rows, 8);
     await tamper(tested.ownerUrl, 'DELETE FROM heads');
     await assert.rejects(
       performAct(tested.database, act, async (client) => {
@@ -221,7 +225,7 @@ describe('audit log', () => {
         updateTenant(context, i % 2 === 0 ? ownerOfAcme : administrator, 'acme', { name: `name ${i}` }),
       ),
     );
-    const verdicts = await verifyAudit(database, ['acme']);
+    const verdicts = await verifyAudit(database, [platformChain, 'acme']);
     assert.deepEqual(
       verdicts.map((verdict) => [verdict.rows, verdict.broken]),
       [

@@ -107,7 +107,7 @@ export class InputObject {
 }
 
 /** The error for values that are not allowed. */
-export function requestInvalid(failures: readonly InputFailure[]): Error {
+function requestInvalid(failures: readonly InputFailure[]): Error {
   const messages = failures.slice(0, 20).map((failure) => failure.message);
   return tenancyError('PULSE_TENANCY_REQUEST_INVALID', `${messages.join('; ')}.`, {
     details: { errors: failures.slice(0, 100) },
@@ -115,7 +115,7 @@ export function requestInvalid(failures: readonly InputFailure[]): Error {
 }
 
 /** Text that Postgres can hold too: no U+0000, no lone surrogate. */
-export function isAllowedText(value: unknown, rule: TextRule): value is string {
+function isAllowedText(value: unknown, rule: TextRule): value is string {
   return (
     typeof value === 'string' &&
     value.trim() !== '' &&

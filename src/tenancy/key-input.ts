@@ -3,7 +3,7 @@ import { formatTime, parseTime } from '../core/time.ts';
 import { InputObject, shown } from './input.ts';
 import type { Scope } from './types.ts';
 
-export const scopes: readonly Scope[] = ['ingest', 'read', 'admin'];
+const scopes: readonly Scope[] = ['ingest', 'read', 'admin'];
 
 /** A key to create. */
 export interface NewKey {

@@ -1,4 +1,4 @@
-// Metrics of tenancy. Hot paths count in plain numbers, which are read when somebody asks.
+// Metrics of tenancy. Hot paths count in plain numbers, which are read when somebody asks: making a metric registers it.
 import { Counter, Gauge } from 'prom-client';
 import { registry } from '../telemetry/registry.ts';
 
@@ -37,8 +37,7 @@ function largest(field: keyof DirectoryFigures): number {
   return Math.max(0, ...[...directories].map((figures) => figures()[field]));
 }
 
-/** Credentials refused, by reason. */
-export const rejectedTotal = new Counter({
+new Counter({
   name: 'pulse_tenancy_credentials_rejected_total',
   help: 'Requests refused for their credential, by reason.',
   labelNames: ['reason'],
@@ -49,8 +48,7 @@ export const rejectedTotal = new Counter({
   },
 });
 
-/** Age of what this process knows about tenants and keys. */
-export const directoryAgeSeconds = new Gauge({
+new Gauge({
   name: 'pulse_tenancy_directory_age_seconds',
   help: 'Time since this process last read tenants and keys from Postgres.',
   registers: [registry],
@@ -59,8 +57,7 @@ export const directoryAgeSeconds = new Gauge({
   },
 });
 
-/** Tenants that this process knows. */
-export const tenantsKnown = new Gauge({
+new Gauge({
   name: 'pulse_tenancy_tenants',
   help: 'Tenants that this process knows.',
   registers: [registry],
@@ -69,8 +66,7 @@ export const tenantsKnown = new Gauge({
   },
 });
 
-/** Live keys that this process knows. */
-export const keysKnown = new Gauge({
+new Gauge({
   name: 'pulse_tenancy_keys',
   help: 'Live API keys that this process knows.',
   registers: [registry],

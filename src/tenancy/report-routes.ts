@@ -11,8 +11,9 @@ import { QueryInput } from './query-input.ts';
 import { principalOf, requireScope } from './request-authentication.ts';
 import * as schemas from './route-schemas.ts';
 import { tenantScope } from './scopes.ts';
-import type { Directory } from './types.ts';
+import type { Directory, Principal } from './types.ts';
 import { readUsage, type UsageCursor, type UsageRow } from './usage.ts';
+import { verifyAudit } from './verify-audit.ts';
 
 const usageDaysDefault = 30;
 const usageDaysMax = 366;
@@ -23,7 +24,7 @@ export interface ReportDependencies {
   readonly clock: Clock;
 }
 
-/** Registers `GET /v1/usage` and `GET /v1/audit`. */
+/** Registers `GET /v1/usage`, `GET /v1/audit` and `GET /v1/audit/verify`. */
 export function registerReportRoutes(app: FastifyInstance, dependencies: ReportDependencies): void {
   const { database, directory, clock } = dependencies;
 
@@ -63,9 +64,7 @@ export function registerReportRoutes(app: FastifyInstance, dependencies: ReportD
       const requested = query.text('tenant_id');
       const limit = query.limit();
       query.finish();
-      const principal = principalOf(request);
-      const isPlatform = principal.kind === 'admin' && (requested === null || requested === platformChain);
-      const chain = isPlatform ? platformChain : (tenantScope(principal, requested, directory)[0] as string);
+      const chain = auditChain(principalOf(request), requested, directory);
       const rows = await listAuditRows(database, chain, filter, limit);
       const last = rows.length === limit ? rows.at(-1) : undefined;
       return {
@@ -74,6 +73,37 @@ export function registerReportRoutes(app: FastifyInstance, dependencies: ReportD
       };
     },
   );
+
+  app.get(
+    '/v1/audit/verify',
+    { ...schemas.describedOnly, schema: schemas.verifyAuditSchema, onRequest: requireScope('admin') },
+    async (request) => {
+      const query = new QueryInput(request.query);
+      const requested = query.text('tenant_id');
+      query.finish();
+      const principal = principalOf(request);
+      const isEverything = principal.kind === 'admin' && requested === null;
+      const chains = isEverything
+        ? [platformChain, ...tenantScope(principal, null, directory)]
+        : [auditChain(principal, requested, directory)];
+      const verdicts = await verifyAudit(database, chains);
+      return {
+        whole: verdicts.every((verdict) => verdict.broken === null),
+        chains: verdicts.map((verdict) => ({
+          chain: verdict.chain,
+          rows: verdict.rows,
+          head_hash: verdict.headHash,
+          broken: verdict.broken,
+        })),
+      };
+    },
+  );
+}
+
+/** The chain that a request reads: a key's own; for the administrator the platform's, unless it names a tenant. */
+function auditChain(principal: Principal, requested: string | null, directory: Directory): string {
+  const isPlatform = principal.kind === 'admin' && (requested === null || requested === platformChain);
+  return isPlatform ? platformChain : (tenantScope(principal, requested, directory)[0] as string);
 }
 
 function usageCursor(query: QueryInput): UsageCursor | null {

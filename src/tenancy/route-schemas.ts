@@ -281,3 +281,45 @@ export const auditSchema = {
     },
   },
 };
+
+export const verifyAuditSchema = {
+  tags,
+  summary: 'Check the audit log',
+  description:
+    'Takes scope admin: recomputes the own chain; for the administrator those of the platform and of all tenants, or the one that `tenant_id` names (`_platform` for the platform alone).',
+  querystring: { type: 'object', properties: tenantFilter },
+  response: {
+    200: {
+      type: 'object',
+      required: ['whole', 'chains'],
+      properties: {
+        whole: { type: 'boolean', description: 'True when no chain is broken.' },
+        chains: {
+          type: 'array',
+          items: {
+            type: 'object',
+            required: ['chain', 'rows', 'head_hash', 'broken'],
+            properties: {
+              chain: text,
+              rows: { ...count, description: 'Rows found whole, from the first on.' },
+              head_hash: {
+                type: ['string', 'null'],
+                description: 'Kept elsewhere, it shows later whether the chain was rewritten up to here.',
+              },
+              broken: {
+                type: ['object', 'null'],
+                description: 'The first broken row.',
+                required: ['sequence', 'reason', 'detail'],
+                properties: {
+                  sequence: { type: 'integer', minimum: 1 },
+                  reason: { type: 'string', enum: ['missing', 'changed', 'unlinked', 'head'] },
+                  detail: text,
+                },
+              },
+            },
+          },
+        },
+      },
+    },
+  },
+};

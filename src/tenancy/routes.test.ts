@@ -1,6 +1,7 @@
 // The routes of tenancy, each with each kind of caller, on a real Postgres.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Client } from 'pg';
 import {
   addKey,
   addTenant,
@@ -88,6 +89,8 @@ const routes: readonly Route[] = [
   { method: 'GET', url: '/v1/usage?tenant_id=acme', expected: expected({ read: 200, owner: 200 }) },
   { method: 'GET', url: '/v1/audit', expected: expected({ owner: 200, 'foreign owner': 200 }) },
   { method: 'GET', url: '/v1/audit?tenant_id=acme', expected: expected({ owner: 200 }) },
+  { method: 'GET', url: '/v1/audit/verify', expected: expected({ owner: 200, 'foreign owner': 200 }) },
+  { method: 'GET', url: '/v1/audit/verify?tenant_id=acme', expected: expected({ owner: 200 }) },
 ];
 
 /** Tenants acme and globex with a credential for each kind of caller. */
@@ -163,6 +166,7 @@ describe('tenancy routes', () => {
       ['GET', '/v1/usage?tenant_id=TENANT', undefined],
       ['GET', '/v1/audit?tenant_id=TENANT', undefined],
       ['GET', '/v1/audit?tenant_id=_platform', undefined],
+      ['GET', '/v1/audit/verify?tenant_id=TENANT', undefined],
     ];
     for (const [method, url, body] of calls) {
       const answers = await Promise.all(
@@ -372,5 +376,32 @@ describe('tenancy routes', () => {
     assert.deepEqual(await entries('/v1/audit?tenant_id=acme', adminToken), own);
     assert.deepEqual(await entries('/v1/audit?to=2020-01-01', owner), []);
     assert.deepEqual(await entries('/v1/audit?from=2020-01-01', owner), own);
+  });
+
+  test('the audit log can be checked over HTTP, and names a row that is gone', async (t) => {
+    const tenancy = await tenancyApp(t);
+    const { owner } = await prepare(tenancy);
+    const whole = await tenancy.call('GET', '/v1/audit/verify', adminToken);
+    const chains = whole.body['chains'] as { chain: string; head_hash: string }[];
+    assert.equal(whole.body['whole'], true);
+    assert.deepEqual(
+      chains.map((chain) => chain.chain),
+      ['_platform', 'acme', 'globex'],
+    );
+    const newest = await tenancy.call('GET', '/v1/audit?limit=1', owner);
+    assert.equal((newest.body['entries'] as { hash: string }[])[0]?.hash, chains[1]?.head_hash);
+    const database = new Client({ connectionString: tenancy.ownerUrl });
+    await database.connect();
+    try {
+      await database.query("SELECT set_config('pulse.tenants', 'acme', false)");
+      await database.query('ALTER TABLE audit_log DISABLE TRIGGER append_only');
+      await database.query("DELETE FROM audit_log WHERE tenant_id = 'acme' AND sequence = 2");
+    } finally {
+      await database.end();
+    }
+    const broken = await tenancy.call('GET', '/v1/audit/verify', owner);
+    const [chain] = broken.body['chains'] as { broken: { sequence: number; reason: string } }[];
+    assert.equal(broken.body['whole'], false);
+    assert.deepEqual([chain?.broken.sequence, chain?.broken.reason], [2, 'missing']);
   });
 });

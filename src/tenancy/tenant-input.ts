@@ -11,7 +11,7 @@ export type TenantChange = Partial<
   Pick<Tenant, 'name' | 'status' | 'limits' | 'clientAddressPolicy' | 'lookups'>
 >;
 
-export const nameRule = { charsMax: 200, allowed: 'a text of 1 to 200 characters' };
+const nameRule = { charsMax: 200, allowed: 'a text of 1 to 200 characters' };
 export const requestsPerMinuteBounds = { min: 1, max: 1_000_000_000 };
 export const requestsPerMinuteDefault = 300;
 export const clientAddressPolicies = ['keep', 'truncate', 'drop'] as const;

@@ -30,16 +30,16 @@ interface Head {
 }
 
 /**
- * Recomputes the chains of the platform and of the given tenants.
- * Shape: one verdict a chain, the platform's first.
+ * Recomputes the given chains: tenant ids, and `platformChain` for the platform's own.
+ * Shape: one verdict a chain, same order.
  * Guarantees: names the first changed, removed, moved or added row of each chain; acts recorded meanwhile are no breaks.
  */
 export async function verifyAudit(
   database: Database,
-  tenantIds: readonly string[],
+  chains: readonly string[],
 ): Promise<readonly AuditVerdict[]> {
   const verdicts: AuditVerdict[] = [];
-  for (const chain of [platformChain, ...tenantIds]) verdicts.push(await verifyChain(database, chain));
+  for (const chain of chains) verdicts.push(await verifyChain(database, chain));
   return verdicts;
 }
 

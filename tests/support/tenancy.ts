@@ -22,7 +22,7 @@ export const adminToken = 'test-admin-token-0123456789abcdef';
 export const administrator: Actor = { name: 'admin', requestId: null };
 
 /** The settings of tenancy with some values changed. */
-export function settingsWith(
+function settingsWith(
   changes: Partial<SettingValues<typeof tenancySettings>> = {},
 ): SettingValues<typeof tenancySettings> {
   return { ...readSettings(tenancySettings, {}), ...changes };

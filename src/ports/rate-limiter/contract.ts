@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import type { RateLimit, RateLimiter } from './rate-limiter.ts';
 
 /** A limiter under test and the time it lives in. */
-export interface RateLimiterHarness {
+interface RateLimiterHarness {
   readonly limiter: RateLimiter;
   /** Milliseconds; any origin. */
   now(): number;

@@ -1,2 +1,2 @@
 // The memory adapter of the RateLimiter port: exact inside one process, nothing shared between processes.
-export { createMemoryRateLimiter, type MemoryRateLimiterOptions } from './memory-rate-limiter.ts';
+export { createMemoryRateLimiter } from './memory-rate-limiter.ts';

@@ -66,10 +66,14 @@ export class SlidingWindow {
 
   /** The wait until `excess` units have left, oldest first. */
   #waitMs(nowMs: number, excess: number): number {
+    const length = this.#units.length;
     let left = 0;
-    for (let bucket = this.#current - this.#buckets; bucket <= this.#current; bucket++) {
-      left += bucket < 0 ? 0 : (this.#units[bucket % this.#units.length] as number);
-      if (left >= excess) return Math.ceil(this.#leavesAtMs(bucket) - nowMs);
+    // The ring starts at the oldest bucket, right after the current one.
+    let slot = (this.#current + 1) % length;
+    for (let age = this.#buckets; age >= 0; age--) {
+      left += this.#units[slot] as number;
+      if (left >= excess) return Math.ceil(this.#leavesAtMs(this.#current - age) - nowMs);
+      slot = slot + 1 === length ? 0 : slot + 1;
     }
     return this.windowMs + this.#widthMs;
   }
