@@ -228,7 +228,7 @@ async function startOf(pid: number): Promise<string> {
 }
 
 /** True when the process is a postmaster of this very directory. A postmaster works inside its data directory. */
-async function isPostmasterOf(pid: number, directory: string): Promise<boolean> {
+export async function isPostmasterOf(pid: number, directory: string): Promise<boolean> {
   if (!isAlive(pid)) return false;
   if (process.platform === 'linux') {
     const workingDirectory = await readlink(`/proc/${pid}/cwd`).catch(() => '');
