@@ -155,13 +155,26 @@ async function readJson(response: Response): Promise<Json | null> {
   const text = await response.text();
   if (text === '') return {};
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseExactly(text);
     return typeof value === 'object' && value !== null ? (value as Json) : null;
   } catch {
     // A proxy's HTML page, for example: the caller says so with the status.
     return response.status >= 400 ? { detail: text.slice(0, 500) } : null;
   }
 }
+
+/**
+ * JSON whose numbers come out again as they were written: those that JavaScript cannot hold stay text inside (rawJSON), so
+ * that 9007199254740993 is never shown as …992.
+ */
+function parseExactly(text: string): unknown {
+  return JSON.parse(text, (_, value: unknown, { source }: { source?: string } = {}) =>
+    typeof value === 'number' && source !== undefined && source !== String(value) ? rawJson(source) : value,
+  );
+}
+
+// ES2026; the type library of TypeScript 7.0 lacks it.
+const rawJson = (JSON as JSON & { rawJSON(text: string): unknown }).rawJSON;
 
 /** One block of a text/event-stream; null for comments and blocks without JSON data. */
 function parseServerSentEvent(block: string): { event: string; data: Json } | null {
@@ -173,7 +186,7 @@ function parseServerSentEvent(block: string): { event: string; data: Json } | nu
   }
   if (data.length === 0) return null;
   try {
-    return { event, data: JSON.parse(data.join('\n')) as Json };
+    return { event, data: parseExactly(data.join('\n')) as Json };
   } catch {
     return { event, data: { text: data.join('\n') } };
   }

@@ -183,6 +183,23 @@ describe('calls', () => {
     assert.equal(calls[0]?.headers['content-type'], 'application/x-ndjson');
   });
 
+  test('shows numbers exactly that JavaScript cannot hold', async (t) => {
+    const server = createServer((_, response) => {
+      response.end('{"events":[{"event_id":"e","data":{"big":9007199254740993,"huge":1e400,"plain":5}}]}');
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    for (const words of [['events'], ['events', '--json']]) {
+      const { out } = await run([...words, '--url', url, '--key', 'k']);
+      assert.match(out, /\{"big":9007199254740993,"huge":1e400,"plain":5\}/);
+    }
+  });
+
   test('prints a problem with its next move, as text and as JSON', async (t) => {
     const { url } = await startServer(t, () => ({
       status: 403,
