@@ -8,12 +8,6 @@ export const collectError = defineErrors({
     retryable: false,
     next: 'Send the events with POST.',
   },
-  PULSE_COLLECT_FORBIDDEN: {
-    status: 403,
-    title: 'The credential may not send events.',
-    retryable: false,
-    next: "Use a tenant's API key with the scope ingest; `npm run pulse -- key create` makes one.",
-  },
   PULSE_COLLECT_TENANT_SUSPENDED: {
     status: 403,
     title: 'The tenant is suspended.',

@@ -36,7 +36,12 @@ export interface Receipt extends Position {
  * It is readable on purpose and holds no secret: reading a receipt still needs a credential of that tenant.
  */
 export function formatReceiptId(receipt: Receipt): string {
-  return `rcp_${receipt.tenantId}.${receipt.epoch}.${receipt.partition}.${receipt.offset}`;
+  return `${receiptIdPrefix(receipt.tenantId, receipt.epoch)}${receipt.partition}.${receipt.offset}`;
+}
+
+/** What the receipt ids of one tenant and epoch have in common; `<partition>.<offset>` follows. For answers with many. */
+export function receiptIdPrefix(tenantId: string, epoch: number): string {
+  return `rcp_${tenantId}.${epoch}.`;
 }
 
 /** Reads what `formatReceiptId` wrote; null when the text is anything else. */

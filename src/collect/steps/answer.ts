@@ -1,7 +1,7 @@
 // Step: the answer. Receipts when everything is durable, a problem otherwise; built by concatenation, sent in one write.
 import type { ServerResponse } from 'node:http';
 import type { PulseError } from '../../core/errors.ts';
-import { formatReceiptId } from '../../core/position.ts';
+import { receiptIdPrefix } from '../../core/position.ts';
 import { problemBody, problemHeaders } from '../../core/problem.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Places } from '../idempotency.ts';
@@ -9,7 +9,7 @@ import type { SplitBody } from '../protocols/split.ts';
 
 /** How much and how long a refused body is still read, so that its sender gets to see the answer before the end. */
 const lingerBytesMax = 4 * 1_048_576;
-const lingerMs = 2_000;
+const lingerMs = 1_000;
 
 /** Sends 202 with the receipts of a request. */
 export function answerReceipts(
@@ -22,33 +22,30 @@ export function answerReceipts(
   if (places.offsets.length !== ids.length) {
     throw new Error(`${ids.length} events stand beside ${places.offsets.length} places`);
   }
-  const tenantId = exchange.tenant?.tenantId ?? '';
+  const prefix = receiptIdPrefix(exchange.tenant?.tenantId ?? '', places.epoch);
   const body =
     exchange.path === '/events'
-      ? `{"event_id":${JSON.stringify(ids[0])},"receipt_id":"${receiptId(tenantId, places, 0)}"}`
-      : receiptsBody(split, ids, places, tenantId);
+      ? `{"event_id":${quoted(ids[0]!)},"receipt_id":"${prefix}${places.partitions[0]}.${places.offsets[0]}"}`
+      : receiptsBody(split, ids, places, prefix);
   const headers = commonHeaders(exchange, 'application/json', body);
   if (isReplay) headers.push('Idempotency-Replayed', 'true');
   send(exchange.response, 202, headers, body);
 }
 
-function receiptId(tenantId: string, places: Places, n: number): string {
-  return formatReceiptId({
-    tenantId,
-    epoch: places.epoch,
-    partition: places.partitions[n]!,
-    offset: places.offsets[n]!,
-  });
-}
-
-function receiptsBody(split: SplitBody, ids: readonly string[], places: Places, tenantId: string): string {
+function receiptsBody(split: SplitBody, ids: readonly string[], places: Places, prefix: string): string {
   const { events, errors } = split;
+  const beforePlace = `,"receipt_id":"${prefix}`;
   let body = `{"accepted":${events.length},"rejected":${errors.length},"receipts":[`;
   for (let i = 0; i < events.length; i++) {
     if (i > 0) body += ',';
-    body += `{"index":${events[i]!.index},"event_id":${JSON.stringify(ids[i])},"receipt_id":"${receiptId(tenantId, places, i)}"}`;
+    body += `{"index":${events[i]!.index},"event_id":${quoted(ids[i]!)}${beforePlace}${places.partitions[i]}.${places.offsets[i]}"}`;
   }
   return `${body}],"errors":${errors.length === 0 ? '[]' : JSON.stringify(errors)}}`;
+}
+
+/** An event id as JSON. Ids hold no control characters and no lone surrogates (see `asAttribute`), so two remain. */
+function quoted(id: string): string {
+  return id.includes('"') || id.includes('\\') ? JSON.stringify(id) : `"${id}"`;
 }
 
 /** Sends a problem. `allow` is the Allow header of a 405. */
@@ -84,7 +81,8 @@ function commonHeaders(exchange: Exchange, contentType: string, body: string): s
 function send(response: ServerResponse, status: number, headers: string[], body: string): void {
   if (response.destroyed || response.writableEnded) return;
   response.writeHead(status, headers);
-  response.end(body);
+  // Header 3 is the length in bytes: equal lengths mean ASCII, which needs no encoder.
+  response.end(body, headers[3] === String(body.length) ? 'latin1' : 'utf8');
 }
 
 /**

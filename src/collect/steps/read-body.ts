@@ -73,7 +73,10 @@ export class BodyReader {
         this.#reading.delete(reading);
         resolve(chunks !== null ? Buffer.concat(chunks, bytes) : (first ?? Buffer.alloc(0)));
       });
-      request.on('close', () => fail(new ClientGone('the connection broke before the body was complete')));
+      // Every request ends with 'close'; the error, whose stack is dear, is made only for those cut short.
+      request.on('close', () => {
+        if (!done) fail(new ClientGone('the connection broke before the body was complete'));
+      });
     });
   }
 
