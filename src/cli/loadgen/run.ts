@@ -64,6 +64,7 @@ class LoadRun {
   readonly #done = Promise.withResolvers<void>();
   #phase: Phase = 'connecting';
   #startMs = performance.now();
+  #cpuBefore = process.cpuUsage();
   #endMs = 0;
   /** Requests of the schedule that were sent or missed. */
   #taken = 0;
@@ -98,9 +99,8 @@ class LoadRun {
     const ticker = setInterval(() => this.#tick(), tickMs);
     const reporter = setInterval(() => this.#progress(), progressMs);
     this.#options.signal?.addEventListener('abort', stop, { once: true });
-    const cpuBefore = process.cpuUsage();
     await this.#done.promise;
-    const cpu = process.cpuUsage(cpuBefore);
+    const cpu = process.cpuUsage(this.#cpuBefore);
     clearInterval(ticker);
     clearInterval(reporter);
     this.#options.signal?.removeEventListener('abort', stop);
@@ -152,6 +152,7 @@ class LoadRun {
     }
     this.#phase = 'sending';
     this.#startMs = nowMs;
+    this.#cpuBefore = process.cpuUsage();
     this.#lastAnswerMs = nowMs;
     this.#endMs = nowMs + Math.min(this.#plan.durationMs, loadLimits.durationSecondsMax * 1000);
     this.#send();
