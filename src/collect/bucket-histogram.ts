@@ -1,12 +1,27 @@
 // A histogram without labels whose observation costs a few comparisons; prom-client's own hashes labels every time.
 import { Histogram, type HistogramConfiguration } from 'prom-client';
 
-type MetricJson = Awaited<ReturnType<Histogram['get']>>;
+/** What prom-client reads from a metric. */
+interface MetricJson {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'histogram';
+  readonly aggregator: 'sum';
+  readonly values: MetricValue[];
+}
+
+interface MetricValue {
+  readonly metricName: string;
+  readonly labels: Record<string, string | number>;
+  readonly sharedLabels: Record<string, string | number>;
+  readonly value: number;
+}
 
 /** Counts observations in fixed buckets. */
 export class BucketHistogram extends Histogram {
   readonly #bounds: readonly number[];
   readonly #name: string;
+  readonly #help: string;
   /** Observations per bucket, the last one beyond all bounds. */
   readonly #counts: Float64Array;
   #sum = 0;
@@ -15,6 +30,7 @@ export class BucketHistogram extends Histogram {
     super(configuration);
     this.#bounds = configuration.buckets;
     this.#name = configuration.name;
+    this.#help = configuration.help;
     this.#counts = new Float64Array(configuration.buckets.length + 1);
   }
 
@@ -26,21 +42,19 @@ export class BucketHistogram extends Histogram {
     this.#sum += value;
   }
 
-  override async get(): Promise<MetricJson> {
-    const values: MetricJson['values'] = [];
+  /** What the registry reads, for text and JSON alike; prom-client's own version walks its table of labels. */
+  async getForPromString(): Promise<MetricJson> {
+    const values: MetricValue[] = [];
+    const push = (suffix: string, labels: MetricValue['labels'], value: number): void => {
+      values.push({ metricName: `${this.#name}_${suffix}`, labels, sharedLabels: {}, value });
+    };
     let cumulative = 0;
     for (let bucket = 0; bucket < this.#counts.length; bucket++) {
       cumulative += this.#counts[bucket]!;
-      const bound = this.#bounds[bucket] ?? '+Inf';
-      values.push({ metricName: `${this.#name}_bucket`, labels: { le: bound }, value: cumulative });
+      push('bucket', { le: this.#bounds[bucket] ?? '+Inf' }, cumulative);
     }
-    values.push({ metricName: `${this.#name}_sum`, labels: {}, value: this.#sum });
-    values.push({ metricName: `${this.#name}_count`, labels: {}, value: cumulative });
-    return { ...(await super.get()), values };
-  }
-
-  /** What the registry calls for the text format; prom-client's own walks its hash map instead. */
-  getForPromString(): Promise<MetricJson> {
-    return this.get();
+    push('sum', {}, this.#sum);
+    push('count', {}, cumulative);
+    return { name: this.#name, help: this.#help, type: 'histogram', aggregator: 'sum', values };
   }
 }

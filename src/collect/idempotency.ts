@@ -120,6 +120,7 @@ export class IdempotencyMemory {
     const bytes = places.offsets.length * 12;
     entry.bytes += bytes;
     if (this.#entries.get(entry.mapKey) === entry) this.#bytes += bytes;
+    this.#evict(entry.startedAtMs);
   }
 
   /** The request failed and nothing of it was stored: the key is free again, unless an earlier attempt ended in doubt. */
@@ -151,7 +152,6 @@ export class IdempotencyMemory {
     };
     this.#add(entry);
     this.stored(entry, places);
-    this.#evict(startedAtMs);
   }
 
   #meet(known: Entry, key: string, hash: string): Begun {
