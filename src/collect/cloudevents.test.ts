@@ -36,7 +36,8 @@ describe('the webhooks corpus through the public SDK', () => {
     assert.equal(records.length, payloads.length);
     for (const { file, text } of payloads) {
       const record = records.find((entry) => entry.headers['ce_id'] === file);
-      assert.ok(record !== undefined && record.value.equals(Buffer.from(text)), file);
+      assert.ok(record, file);
+      assert.ok(record.value.equals(Buffer.from(text)), file);
       const { headers } = record;
       assert.equal(headers['pulse_protocol'], 'cloudevents-binary');
       assert.equal(headers['ce_type'], `github.${file}`);

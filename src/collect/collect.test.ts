@@ -224,7 +224,7 @@ describe('POST /v1/collect', () => {
     const long = 'x'.repeat(513);
     const bodies = [
       `{"event_id":"${long}","event_type":"${long}","source":"a\\u0000b"}`,
-      '{"event_id":"\\ud800","event_type":"t\\nt","subject":{"a":1},"event_time":5}',
+      '{"event_id":"\\ud800","event_type":"t\\u0000t","subject":{"a":1},"event_time":5}',
     ];
     for (const body of bodies) assert.equal((await server.post('/v1/collect', body)).json.accepted, 1);
     for (const record of server.log.all(rawTopic)) {
@@ -248,7 +248,7 @@ describe('POST /v1/collect', () => {
 
   test('escapes event ids in the answer', async (t) => {
     const server = await startCollect(t);
-    const id = 'a"b\\c é 😀';
+    const id = 'a"b\\c\n\u007f é 😀';
     const answer = await server.post('/v1/collect', JSON.stringify({ event_id: id, event_type: 't' }));
     assert.equal(answer.json.receipts[0].event_id, id);
     assert.equal(server.log.all(rawTopic)[0]?.headers['ce_id'], id);
