@@ -2,23 +2,18 @@
 // I1: nothing is appended to valid that does not own its id, and I2: a record at or below the last source in valid was
 // routed wholly, its dead-letter neighbours included.
 import { header } from '../core/envelope.ts';
+import { PulseError } from '../core/errors.ts';
 import type { Position } from '../core/position.ts';
 import type { Database } from '../database/types.ts';
-import type { EventLog, LogRecord, StoredRecord } from '../ports/event-log/event-log.ts';
+import { type EventLog, type LogRecord, logError } from '../ports/event-log/event-log.ts';
 import type { Directory } from '../tenancy/types.ts';
+import type { Work } from './loop/partition.ts';
 import type { ProcessMeter } from './metrics.ts';
-import type { Partition } from './partition.ts';
+import type { Routing } from './restart.ts';
 import { type ClaimPart, claim, outcomeOf } from './steps/claim.ts';
 import { type Judged, type JudgedEvent, judge } from './steps/judge.ts';
 import { toDeadLetterRecord, toValidRecord } from './steps/route.ts';
-
-/** Records of one partition that are to be done; in order, at least one. */
-export interface Work {
-  readonly partition: Partition;
-  readonly records: readonly StoredRecord[];
-  /** Raw offset that follows the work. */
-  readonly nextOffset: number;
-}
+import type { TopicSet } from './topic-set.ts';
 
 export interface BatchDependencies {
   readonly log: Pick<EventLog, 'append'>;
@@ -27,46 +22,49 @@ export interface BatchDependencies {
   readonly meter: ProcessMeter;
 }
 
+/** The records of one partition with their verdicts. */
+interface Share {
+  readonly work: Work<TopicSet, Routing>;
+  readonly judged: readonly Judged[];
+}
+
 /**
  * Does one micro-batch.
- * Guarantees: resolves when every record is claimed, routed and durable, and the partitions say so. May be called again for the
- * same work after any error or crash, once `restartPoint` has been asked anew: the claim answers the same, and what is
- * in the topics already is not appended again.
+ * Guarantees: resolves when every record is claimed, routed and durable. May be called again for the same works after any error
+ * or crash, once `restartPoint` has been asked anew: the claim answers the same, and what is in the topics already is not
+ * appended again.
  * Errors: those of `claim` and `EventLog.append`.
  */
-export async function doBatch(dependencies: BatchDependencies, works: readonly Work[]): Promise<void> {
-  const { log, database, meter } = dependencies;
-  await meetNewTenants(dependencies.directory, works);
-  const judged = works.map(({ records, partition }) =>
-    records.map((record) => judge(record, partition.set.facts)),
-  );
+export async function doBatch(
+  dependencies: BatchDependencies,
+  works: readonly Work<TopicSet, Routing>[],
+): Promise<void> {
+  const { log, meter, directory } = dependencies;
+  const stopTimer = meter.batchSeconds.startTimer();
+  await meetNewTenants(directory, works);
+  const shares = works.map((work) => ({
+    work,
+    judged: work.records.map((record) => judge(record, work.partition.source.facts)),
+  }));
+  const winners = await claimShares(dependencies, shares);
 
-  const claimTimer = meter.claimSeconds.startTimer();
-  const parts = works.map((work, index) => claimPart(work, judged[index] as Judged[]));
-  const { winners, positions } = await claim(database, parts);
-  claimTimer();
-  for (const [index, position] of positions.entries()) {
-    const work = works[index] as Work;
-    meter.count(judged[index] as Judged[], (one) =>
-      one.subject.position.offset > work.partition.claimed.sourceOffset ? outcomeOf(one, winners) : null,
-    );
-    work.partition.claimed = position;
-  }
-
-  await appendAll(log, deadLettersByTopic(works, judged));
-  const routed = works.map((work, index) => validRecords(work, judged[index] as Judged[], winners));
+  const letters = shares.map((share) => deadLetters(share));
   await appendAll(
     log,
-    groupByTopic(
-      routed.map(({ records }, index) => [(works[index] as Work).partition.set.names.valid, records]),
-    ),
+    shares.map(({ work }, index) => [work.partition.source.names.dlq, letters[index] ?? []]),
   );
-  for (const [index, work] of works.entries()) {
-    const { partition } = work;
-    partition.previous = (routed[index] as Routed).previous;
-    partition.nextOffset = work.nextOffset;
-    partition.routedThrough = Math.max(partition.routedThrough, work.nextOffset - 1);
+  const routed = shares.map((share) => validRecords(share, winners));
+  await appendAll(
+    log,
+    shares.map(({ work }, index) => [work.partition.source.names.valid, routed[index]?.records ?? []]),
+  );
+  for (const [index, { work }] of shares.entries()) {
+    work.partition.state = {
+      routedThrough: work.nextOffset - 1,
+      previous: (routed[index] as Routed).previous,
+    };
   }
+  stopTimer();
 }
 
 /**
@@ -75,7 +73,7 @@ export async function doBatch(dependencies: BatchDependencies, works: readonly W
  */
 async function meetNewTenants(
   directory: BatchDependencies['directory'],
-  works: readonly Work[],
+  works: readonly Work<TopicSet, Routing>[],
 ): Promise<void> {
   const seen = new Set<string>();
   for (const { records } of works) {
@@ -90,32 +88,38 @@ async function meetNewTenants(
   }
 }
 
-function claimPart(work: Work, judged: readonly Judged[]): ClaimPart {
-  const { set, partition, claimed } = work.partition;
-  return {
-    topic: set.names.raw,
-    epoch: set.facts.epoch,
-    partition,
-    judged,
-    expected: claimed,
-    lastOffset: work.nextOffset - 1,
-  };
+async function claimShares(
+  { database, meter }: BatchDependencies,
+  shares: readonly Share[],
+): Promise<ReadonlySet<JudgedEvent>> {
+  const stopTimer = meter.claimSeconds.startTimer();
+  const { winners, positions } = await claim(database, shares.map(claimPart));
+  stopTimer();
+  for (const [index, { work, judged }] of shares.entries()) {
+    const { partition } = work;
+    const countedThrough = partition.position.sourceOffset;
+    meter.count(judged, (one) =>
+      one.subject.position.offset > countedThrough ? outcomeOf(one, winners) : null,
+    );
+    partition.position = positions[index] ?? partition.position;
+  }
+  return winners;
 }
 
-function deadLettersByTopic(
-  works: readonly Work[],
-  judged: readonly (readonly Judged[])[],
-): Map<string, LogRecord[]> {
-  return groupByTopic(
-    works.map(({ partition }, index) => {
-      const letters: LogRecord[] = [];
-      for (const one of judged[index] as readonly Judged[]) {
-        if (one.kind !== 'dead_letter' || one.subject.position.offset <= partition.routedThrough) continue;
-        letters.push(toDeadLetterRecord(one, partition.set.deadLetterPartitions));
-      }
-      return [partition.set.names.dlq, letters];
-    }),
-  );
+function claimPart({ work, judged }: Share): ClaimPart {
+  const { source, partition, position } = work.partition;
+  const lastOffset = work.nextOffset - 1;
+  return { topic: source.topic, epoch: source.epoch, partition, judged, expected: position, lastOffset };
+}
+
+function deadLetters({ work, judged }: Share): readonly LogRecord[] {
+  const { source, state } = work.partition;
+  const letters: LogRecord[] = [];
+  for (const one of judged) {
+    if (one.kind !== 'dead_letter' || one.subject.position.offset <= state.routedThrough) continue;
+    letters.push(toDeadLetterRecord(one, source.deadLetterPartitions));
+  }
+  return letters;
 }
 
 interface Routed {
@@ -124,34 +128,47 @@ interface Routed {
 }
 
 /** The winners of one partition, each naming the one before it. */
-function validRecords(work: Work, judged: readonly Judged[], winners: ReadonlySet<JudgedEvent>): Routed {
+function validRecords({ work, judged }: Share, winners: ReadonlySet<JudgedEvent>): Routed {
+  const { routedThrough } = work.partition.state;
+  let { previous } = work.partition.state;
   const records: LogRecord[] = [];
-  let { previous } = work.partition;
   for (const one of judged) {
-    if (one.kind !== 'event' || !winners.has(one)) continue;
-    if (one.subject.position.offset <= work.partition.routedThrough) continue;
+    if (one.kind !== 'event' || !winners.has(one) || one.subject.position.offset <= routedThrough) continue;
     records.push(toValidRecord(one, previous));
     previous = one.subject.position;
   }
   return { records, previous };
 }
 
-function groupByTopic(parts: readonly (readonly [string, readonly LogRecord[]])[]): Map<string, LogRecord[]> {
-  const groups = new Map<string, LogRecord[]>();
-  for (const [topic, records] of parts) {
-    if (records.length === 0) continue;
-    const group = groups.get(topic);
-    if (group === undefined) groups.set(topic, [...records]);
-    else group.push(...records);
-  }
-  return groups;
-}
-
+/** Appends the records, one call for each topic. */
 async function appendAll(
   log: BatchDependencies['log'],
-  groups: ReadonlyMap<string, readonly LogRecord[]>,
+  parts: readonly (readonly [string, readonly LogRecord[]])[],
 ): Promise<void> {
+  const groups = new Map<string, LogRecord[]>();
+  for (const [topic, records] of parts) {
+    if (records.length > 0) groups.set(topic, (groups.get(topic) ?? []).concat(records));
+  }
   // Every append is awaited even when one fails: none may still be under way when the batch is tried again.
-  const results = await Promise.allSettled([...groups].map(([topic, records]) => log.append(topic, records)));
+  const results = await Promise.allSettled(
+    [...groups].map(([topic, records]) => appendTo(log, topic, records)),
+  );
   for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+/** Names the topic in the error of a damaged log, so that only its partitions stop. */
+async function appendTo(
+  log: BatchDependencies['log'],
+  topic: string,
+  records: readonly LogRecord[],
+): Promise<void> {
+  try {
+    await log.append(topic, records);
+  } catch (error) {
+    if (!(error instanceof PulseError) || error.code !== 'PULSE_LOG_CORRUPT') throw error;
+    throw logError('PULSE_LOG_CORRUPT', error.message, {
+      cause: error,
+      details: { ...error.details, topic },
+    });
+  }
 }

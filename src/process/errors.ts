@@ -15,6 +15,12 @@ export const processError = defineErrors({
     retryable: true,
     next: 'Nothing: the batch is claimed again by itself. When it lasts, raise PULSE_PROCESS_LEDGER_RETENTION_MS.',
   },
+  PULSE_PROCESS_LOG_REPLACED: {
+    status: 500,
+    title: 'A topic ends before the place that was already processed.',
+    retryable: false,
+    next: 'Restore the log from a backup as recent as the database; nothing is skipped or processed twice meanwhile.',
+  },
   PULSE_PROCESS_VALID_RECORD_INVALID: {
     status: 500,
     title: 'The last record of a valid topic does not say which raw record it comes from.',

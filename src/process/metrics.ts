@@ -1,5 +1,6 @@
 // Metrics of the process room. Hot paths count in plain numbers; prom-client reads them when it is asked.
 import { Counter, Gauge, Histogram } from 'prom-client';
+import type { EventLog } from '../ports/event-log/event-log.ts';
 import { registry } from '../telemetry/registry.ts';
 import type { Judged } from './steps/judge.ts';
 
@@ -36,6 +37,7 @@ const claimSeconds = new Histogram({
 const retries = new Counter({
   name: 'pulse_process_retries_total',
   help: 'Micro-batches that had to be tried again because the database or the log failed.',
+  labelNames: ['stage'],
   registers: [registry],
 });
 
@@ -60,17 +62,42 @@ export const processMeter: ProcessMeter = {
   },
 };
 
-/** Records not yet processed, by raw topic; set while the lag is read. */
-export const lagRecords = new Gauge({
+const lagRecords = new Gauge({
   name: 'pulse_process_lag_records',
-  help: 'Records of the raw topics that are not processed yet.',
-  labelNames: ['layout'],
+  help: 'Records that wait in the input topics of a stage, over all its topics.',
+  labelNames: ['stage'],
   registers: [registry],
 });
 
+const lagMilliseconds = new Gauge({
+  name: 'pulse_process_lag_milliseconds',
+  help: 'Age of the oldest record that waits in the input topics of a stage.',
+  labelNames: ['stage'],
+  registers: [registry],
+});
+
+/** Reads how far a stage is behind into its gauges. */
+export async function measureLag(
+  log: Pick<EventLog, 'lag'>,
+  stage: string,
+  topics: readonly string[],
+): Promise<void> {
+  let records = 0;
+  let ms = 0;
+  for (const topic of topics) {
+    for (const lag of await log.lag(stage, topic)) {
+      records += lag.lagRecords;
+      ms = Math.max(ms, lag.lagMs);
+    }
+  }
+  lagRecords.set({ stage }, records);
+  lagMilliseconds.set({ stage }, ms);
+}
+
 export const stoppedPartitions = new Gauge({
   name: 'pulse_process_stopped_partitions',
-  help: 'Raw partitions that wait for help; /readyz and /v1/pipeline name the reason.',
+  help: 'Input partitions that wait for help; /readyz and /v1/pipeline name the reason.',
+  labelNames: ['stage'],
   registers: [registry],
 });
 
@@ -90,12 +117,6 @@ export const deadLettersWritten = new Counter({
   name: 'pulse_dead_letters_written_total',
   help: 'Dead letters written into their table.',
   labelNames: ['code'],
-  registers: [registry],
-});
-
-export const deadLetterRetries = new Counter({
-  name: 'pulse_dead_letters_retries_total',
-  help: 'Batches of dead letters that had to be tried again.',
   registers: [registry],
 });
 

@@ -245,10 +245,11 @@ describe('a partition', () => {
 
 describe('the restart rule', () => {
   const at = (offset: number) => ({ epoch: 1, partition: 0, offset });
+  const known = { topic: 'events.raw', epoch: 1, end: 200 };
 
   test('starts behind what is both claimed and routed', () => {
     const start = (claimedThrough: number, hint: number, emitted: number): number =>
-      restartPoint({ epoch: 1, claimedThrough, hint, emitted: emitted < 0 ? null : at(emitted) }).startOffset;
+      restartPoint({ ...known, claimedThrough, hint, emitted: emitted < 0 ? null : at(emitted) }).startOffset;
     assert.equal(start(-1, 0, -1), 0, 'a first start');
     assert.equal(start(99, 100, 97), 100, 'nothing open');
     assert.equal(start(99, 60, 97), 98, 'a lost hint');
@@ -258,8 +259,14 @@ describe('the restart rule', () => {
   });
 
   test('takes a record of an earlier epoch as nothing emitted', () => {
-    const point = restartPoint({ epoch: 2, claimedThrough: -1, hint: 0, emitted: at(500) });
-    assert.deepEqual(point, { startOffset: 0, routedThrough: -1, previous: at(500) });
+    const point = restartPoint({ ...known, epoch: 2, claimedThrough: -1, hint: 0, emitted: at(500) });
+    assert.deepEqual(point, { startOffset: 0, state: { routedThrough: -1, previous: at(500) } });
+  });
+
+  test('refuses a raw partition that ends before what was done', () => {
+    const replaced = { code: 'PULSE_PROCESS_LOG_REPLACED' };
+    assert.throws(() => restartPoint({ ...known, claimedThrough: 200, hint: 0, emitted: null }), replaced);
+    assert.throws(() => restartPoint({ ...known, claimedThrough: -1, hint: 0, emitted: at(300) }), replaced);
   });
 });
 

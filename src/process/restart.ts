@@ -8,35 +8,43 @@ import { processError } from './errors.ts';
 import { type LedgerEntry, ledgerSource, restoreOwners } from './steps/claim.ts';
 import type { TopicSet } from './topic-set.ts';
 
-/** Where a partition stands. */
-export interface RestartPoint {
-  /** Raw offset to read next. */
-  readonly startOffset: number;
+/** What was routed of a partition. */
+export interface Routing {
   /** Records at or below it were routed already: they are claimed and counted again, never appended again. */
-  readonly routedThrough: number;
+  routedThrough: number;
   /** Position of the last record in the valid partition; null when none is there. */
-  readonly previous: Position | null;
+  previous: Position | null;
 }
 
 /**
  * The restart rule. `claimedThrough`: the position's raw offset; `hint`: the committed offset of the group;
- * `emitted`: the raw position of the last record in the valid partition.
+ * `emitted`: the raw position of the last record in the valid partition; `end`: the next offset of the raw partition.
  * Guarantees: starts at min(claimedThrough, max(hint − 1, emitted)) + 1. A lost hint only repeats work; a database older than the
  * log only claims and counts again what the log holds already.
+ * Errors: PULSE_PROCESS_LOG_REPLACED when the raw partition ends before what was done: new records would get old positions.
  */
 export function restartPoint(known: {
+  readonly topic: string;
   readonly epoch: number;
   readonly claimedThrough: number;
   readonly hint: number;
   readonly emitted: Position | null;
-}): RestartPoint {
+  readonly end: number;
+}): { readonly startOffset: number; readonly state: Routing } {
+  const { claimedThrough, emitted, end } = known;
   // A record of an earlier epoch says nothing about offsets of this one.
-  const emittedOffset = known.emitted?.epoch === known.epoch ? known.emitted.offset : -1;
+  const emittedOffset = emitted?.epoch === known.epoch ? emitted.offset : -1;
+  if (Math.max(claimedThrough, emittedOffset) >= end) {
+    throw processError(
+      'PULSE_PROCESS_LOG_REPLACED',
+      `${known.topic} ends at offset ${end}, but offset ${Math.max(claimedThrough, emittedOffset)} was processed.`,
+      { details: { topic: known.topic } },
+    );
+  }
   const routedThrough = Math.max(known.hint - 1, emittedOffset);
   return {
-    startOffset: Math.min(known.claimedThrough, routedThrough) + 1,
-    routedThrough,
-    previous: known.emitted,
+    startOffset: Math.min(claimedThrough, routedThrough) + 1,
+    state: { routedThrough, previous: emitted },
   };
 }
 
@@ -98,7 +106,7 @@ export async function restoreLedger(
   for (let partition = 0; partition < set.partitions; partition++) {
     const claimedThrough = positions(partition).sourceOffset;
     const emitted = await lastEmitted(log, set.names.valid, partition);
-    if (emitted === null || emitted.epoch !== set.facts.epoch || emitted.offset <= claimedThrough) continue;
+    if (emitted === null || emitted.epoch !== set.epoch || emitted.offset <= claimedThrough) continue;
     let offset = await firstBeyond(log, set, partition, claimedThrough);
     for (;;) {
       const records = await log.read(set.names.valid, partition, offset, {
@@ -132,7 +140,7 @@ async function firstBeyond(
     const middle = low + Math.floor((high - low) / 2);
     const [record] = await log.read(topic, partition, middle, { recordsMax: 1, bytesMax: 1 });
     const source = record === undefined ? null : sourceOf(record, topic);
-    const isBeyond = source === null || (source.epoch === set.facts.epoch && source.offset > claimedThrough);
+    const isBeyond = source === null || (source.epoch === set.epoch && source.offset > claimedThrough);
     if (isBeyond) high = middle;
     else low = middle + 1;
   }

@@ -4,10 +4,12 @@ import type { Database } from '../database/types.ts';
 import type { EventLog, TopicInfo } from '../ports/event-log/event-log.ts';
 import type { Directory, TopicNames } from '../tenancy/types.ts';
 import { processError } from './errors.ts';
+import type { Source } from './loop/partition.ts';
+import type { WantedTopics } from './loop/supervisor.ts';
 import type { TopicFacts } from './steps/identify.ts';
 
 /** Raw topic with its valid and dead-letter topics; all exist. */
-export interface TopicSet {
+export interface TopicSet extends Source {
   readonly names: TopicNames;
   readonly partitions: number;
   readonly deadLetterPartitions: number;
@@ -24,23 +26,23 @@ export async function openTopicSet(
     readonly database: Database;
     readonly directory: Pick<Directory, 'tenant'>;
   },
-  set: { readonly tenantId: string | null; readonly names: TopicNames },
+  { tenantId, names }: WantedTopics,
 ): Promise<TopicSet | null> {
   const { log, database, directory } = dependencies;
-  const raw = await log.describeTopic(set.names.raw);
-  const valid = await log.describeTopic(set.names.valid);
-  const dlq = await log.describeTopic(set.names.dlq);
+  const raw = await log.describeTopic(names.raw);
+  const valid = await log.describeTopic(names.valid);
+  const dlq = await log.describeTopic(names.dlq);
   if (raw === null || valid === null || dlq === null) return null;
   checkPartitions(raw, valid);
+  const epoch = await epochOf(database, raw);
   return {
-    names: set.names,
+    topic: names.raw,
+    epoch,
+    topics: [names.raw, names.valid, names.dlq],
+    names,
     partitions: raw.partitions,
     deadLetterPartitions: dlq.partitions,
-    facts: {
-      epoch: await epochOf(database, raw),
-      ownerId: set.tenantId,
-      tenantOf: (tenantId) => directory.tenant(tenantId),
-    },
+    facts: { epoch, ownerId: tenantId, tenantOf: (id) => directory.tenant(id) },
   };
 }
 

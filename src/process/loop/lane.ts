@@ -1,20 +1,22 @@
-// One lane: a consumer of the raw topics and the loop that does its batches, one after the other. Lanes share nothing but the
-// group, which gives each raw partition to one of them.
+// One lane: a consumer and the loop that does its batches, one after the other. Lanes share nothing but the group, which gives
+// each partition to one of them. What is done with a batch is the task's; waiting, retrying and stopping are the lane's.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Clock } from '../core/clock.ts';
-import { hasCode, PulseError } from '../core/errors.ts';
-import { readPositions, type StagePosition, startOffsets } from '../database/positions.ts';
-import type { Consumer, EventLog, PartitionBatch } from '../ports/event-log/event-log.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import { type BatchDependencies, doBatch, type Work } from './batch.ts';
-import type { ProcessSettings } from './config.ts';
-import { type Partition, type PartitionProblem, partitionKey, problemOf } from './partition.ts';
-import { lastEmitted, restartPoint } from './restart.ts';
-import { processStage } from './steps/route.ts';
-import type { TopicSet } from './topic-set.ts';
-
-/** The consumer group of all lanes. */
-export const processGroup = 'process';
+import type { Clock } from '../../core/clock.ts';
+import { hasCode, PulseError } from '../../core/errors.ts';
+import { readPositions, type StagePosition, startOffsets } from '../../database/positions.ts';
+import type { Database } from '../../database/types.ts';
+import type { Consumer, EventLog, PartitionBatch, PartitionLag } from '../../ports/event-log/event-log.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import {
+  type Partition,
+  type PartitionCondition,
+  type PartitionProblem,
+  problemOf,
+  type Source,
+  type Task,
+  type Whereabouts,
+  type Work,
+} from './partition.ts';
 
 const pollWaitMs = 1_000;
 // The hint only shortens a restart: writing it for each batch would cost a disk write each.
@@ -22,48 +24,49 @@ const hintIntervalMs = 200;
 const pauseAfterLogErrorMs = 20;
 const backOffMsMin = 50;
 const backOffMsMax = 10_000;
-
-export interface LaneDependencies extends BatchDependencies {
-  readonly log: EventLog;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly settings: Pick<ProcessSettings, 'PULSE_PROCESS_BATCH_RECORDS' | 'PULSE_PROCESS_BATCH_BYTES'>;
-  /** Told when a partition stops or goes on again; must not throw. */
-  readonly onCondition: (partition: Partition) => void;
-}
-
 /** A position that somebody else keeps moving is left to them after so many tries. */
 const fencesMax = 3;
 
+export interface LaneDependencies<From extends Source, State> {
+  readonly log: EventLog;
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly batch: { readonly recordsMax: number; readonly bytesMax: number };
+  readonly task: Task<From, State>;
+  /** Told when a partition changes its condition; must not throw. */
+  readonly onCondition: (partition: Partition<From, State>) => void;
+}
+
 /** A lane over the given topics; `run` ends when the signal aborts, after the batch in hand. */
-export class Lane {
-  readonly #dependencies: LaneDependencies;
-  readonly #sets: ReadonlyMap<string, TopicSet>;
+export class Lane<From extends Source, State> {
+  readonly #dependencies: LaneDependencies<From, State>;
+  readonly #sources: ReadonlyMap<string, From>;
   readonly #consumer: Consumer;
   readonly #signal: AbortSignal;
-  #partitions = new Map<string, Partition>();
+  #partitions = new Map<string, Partition<From, State>>();
   #generation: number | null = null;
   #hintsAtMs = 0;
   readonly #hinted = new Map<string, number>();
-  /** Partitions whose raw log broke; they go on as soon as it delivers again. */
-  readonly #brokenInLog = new Set<Partition>();
+  /** Partitions whose input log broke; they go on as soon as it delivers again. */
+  readonly #brokenInLog = new Set<Partition<From, State>>();
   #problem: PartitionProblem | null = null;
 
-  /** `sets` by name of their raw topic; the consumer covers exactly those. */
+  /** `sources` by topic; the consumer covers exactly those. */
   constructor(
-    dependencies: LaneDependencies,
-    sets: ReadonlyMap<string, TopicSet>,
+    dependencies: LaneDependencies<From, State>,
+    sources: ReadonlyMap<string, From>,
     consumer: Consumer,
     signal: AbortSignal,
   ) {
     this.#dependencies = dependencies;
-    this.#sets = sets;
+    this.#sources = sources;
     this.#consumer = consumer;
     this.#signal = signal;
   }
 
   /** Partitions owned now. */
-  partitions(): Iterable<Partition> {
+  partitions(): Iterable<Partition<From, State>> {
     return this.#partitions.values();
   }
 
@@ -97,11 +100,9 @@ export class Lane {
   }
 
   async #poll(): Promise<readonly PartitionBatch[]> {
-    const { settings } = this.#dependencies;
     try {
       return await this.#consumer.poll({
-        recordsMax: settings.PULSE_PROCESS_BATCH_RECORDS,
-        bytesMax: settings.PULSE_PROCESS_BATCH_BYTES,
+        ...this.#dependencies.batch,
         waitMs: Math.min(pollWaitMs, this.#hasOpenHints() ? hintIntervalMs : pollWaitMs),
         signal: this.#signal,
       });
@@ -120,19 +121,12 @@ export class Lane {
   /** Looks up where every owned partition goes on, and seeks there. */
   async #open(): Promise<void> {
     const { generation, partitions } = this.#consumer.assignment();
-    const positions = await readPositions(this.#dependencies.database, processStage);
-    const hints = new Map<string, number>();
-    for (const topic of new Set(partitions.map((owned) => owned.topic))) {
-      for (const lag of await this.#dependencies.log.lag(processGroup, topic)) {
-        hints.set(partitionKey(topic, lag.partition), lag.committed);
-      }
-    }
-    const opened = new Map<string, Partition>();
+    const look = await this.#lookUp(new Set(partitions.map((owned) => owned.topic)));
+    const opened = new Map<string, Partition<From, State>>();
     for (const { topic, partition } of partitions) {
-      const set = this.#sets.get(topic);
-      if (set === undefined) continue;
-      const key = partitionKey(topic, partition);
-      opened.set(key, await this.#openPartition(set, partition, positions, hints.get(key) ?? 0));
+      const source = this.#sources.get(topic);
+      if (source !== undefined)
+        opened.set(keyOf(topic, partition), await this.#openPartition(look(source, partition)));
     }
     this.#partitions = opened;
     this.#generation = generation;
@@ -140,45 +134,49 @@ export class Lane {
     this.#brokenInLog.clear();
   }
 
-  async #openPartition(
-    set: TopicSet,
-    partition: number,
-    positions: readonly StagePosition[],
-    hint: number,
-  ): Promise<Partition> {
-    const { epoch } = set.facts;
-    const row = positions.find((one) => one.epoch === epoch && one.partition === partition);
-    const claimed = row ?? startOffsets;
-    const opened: Partition = {
-      set,
-      partition,
-      claimed: { sourceOffset: claimed.sourceOffset, logOffset: claimed.logOffset },
-      routedThrough: -1,
-      previous: null,
-      nextOffset: 0,
-      condition: 'running',
-      problem: null,
-      fences: 0,
-    };
-    try {
-      const emitted = await lastEmitted(this.#dependencies.log, set.names.valid, partition);
-      const point = restartPoint({ epoch, claimedThrough: claimed.sourceOffset, hint, emitted });
-      this.#consumer.seek({ topic: set.names.raw, partition, offset: point.startOffset });
-      opened.routedThrough = point.routedThrough;
-      opened.previous = point.previous;
-      opened.nextOffset = point.startOffset;
-    } catch (error) {
-      // The end of this valid partition cannot be read: the others need not wait for its repair.
-      if (!(error instanceof PulseError) || error.retryable || error.code === 'PULSE_LOG_FENCED') throw error;
-      this.#dependencies.logger.error({ err: error }, 'a raw partition cannot go on');
-      this.#set(opened, 'stopped', problemOf(error));
+  /** Reads positions and lags once, and answers for single partitions from them. */
+  async #lookUp(
+    topics: ReadonlySet<string>,
+  ): Promise<(source: From, partition: number) => Whereabouts<From>> {
+    const { database, log, task } = this.#dependencies;
+    const positions = new Map<string, StagePosition>();
+    // Before the ends of the topics: a position can then never lie beyond an end that is only older.
+    for (const row of await readPositions(database, task.stage))
+      positions.set(`${row.epoch}.${row.partition}`, row);
+    const lags = new Map<string, PartitionLag>();
+    for (const topic of topics) {
+      for (const lag of await log.lag(task.stage, topic)) lags.set(keyOf(topic, lag.partition), lag);
     }
-    return opened;
+    return (source, partition) => {
+      const { sourceOffset, logOffset } = positions.get(`${source.epoch}.${partition}`) ?? startOffsets;
+      const lag = lags.get(keyOf(source.topic, partition));
+      const position = { sourceOffset, logOffset };
+      return { source, partition, position, hint: lag?.committed ?? 0, end: lag?.end ?? 0 };
+    };
+  }
+
+  async #openPartition(found: Whereabouts<From>): Promise<Partition<From, State>> {
+    const { source, partition, position } = found;
+    const { task, logger } = this.#dependencies;
+    const common = { source, partition, position, condition: 'running', problem: null, fences: 0 } as const;
+    try {
+      const { startOffset, state } = await task.locate(found);
+      this.#consumer.seek({ topic: source.topic, partition, offset: startOffset });
+      return { ...common, state, nextOffset: startOffset };
+    } catch (error) {
+      if (!(error instanceof PulseError) || error.retryable || error.code === 'PULSE_LOG_FENCED') throw error;
+      // The other partitions need not wait for the repair of this one.
+      logger.error({ err: error, stage: task.stage }, 'a partition cannot go on');
+      // Nothing of a stopped partition is ever done, so nobody asks for its state.
+      const stopped: Partition<From, State> = { ...common, state: null as State, nextOffset: 0 };
+      this.#set(stopped, 'stopped', problemOf(error));
+      return stopped;
+    }
   }
 
   /** The records of a batch that are to be done; null when its partition has stopped. */
-  #workOf(batch: PartitionBatch): Work | null {
-    const partition = this.#partitions.get(partitionKey(batch.topic, batch.partition));
+  #workOf(batch: PartitionBatch): Work<From, State> | null {
+    const partition = this.#partitions.get(keyOf(batch.topic, batch.partition));
     if (partition === undefined) return null;
     if (partition.condition === 'stopped') {
       if (!this.#brokenInLog.delete(partition)) return null;
@@ -189,7 +187,7 @@ export class Lane {
   }
 
   /** Does the works, again and again until they are done, their partitions have stopped, or the lane ends. */
-  async #do(works: readonly Work[]): Promise<void> {
+  async #do(works: readonly Work<From, State>[]): Promise<void> {
     let open = works;
     const done = await this.#retried(
       works.map((work) => work.partition),
@@ -198,9 +196,8 @@ export class Lane {
         if (open.length === 0) return;
         // After an error nobody knows what was committed or appended: ask the database and the topic again.
         if (attempt > 0) await this.#resynchronize(open);
-        const stopTimer = this.#dependencies.meter.batchSeconds.startTimer();
-        await doBatch(this.#dependencies, open);
-        stopTimer();
+        await this.#dependencies.task.doBatch(open);
+        for (const work of open) work.partition.nextOffset = work.nextOffset;
       },
     );
     if (!done) return;
@@ -210,19 +207,14 @@ export class Lane {
     }
   }
 
-  async #resynchronize(works: readonly Work[]): Promise<void> {
-    const positions = await readPositions(this.#dependencies.database, processStage);
+  async #resynchronize(works: readonly Work<From, State>[]): Promise<void> {
+    const look = await this.#lookUp(new Set(works.map((work) => work.partition.source.topic)));
     for (const { partition } of works) {
-      const { set } = partition;
-      const { epoch } = set.facts;
-      const row = positions.find((one) => one.epoch === epoch && one.partition === partition.partition);
-      const emitted = await lastEmitted(this.#dependencies.log, set.names.valid, partition.partition);
-      const claimed = row ?? startOffsets;
-      const hint = partition.nextOffset;
-      const point = restartPoint({ epoch, claimedThrough: claimed.sourceOffset, hint, emitted });
-      partition.claimed = { sourceOffset: claimed.sourceOffset, logOffset: claimed.logOffset };
-      partition.routedThrough = point.routedThrough;
-      partition.previous = point.previous;
+      const found = look(partition.source, partition.partition);
+      // What this lane has done is known here, whatever was committed of it.
+      const { state } = await this.#dependencies.task.locate({ ...found, hint: partition.nextOffset });
+      partition.position = found.position;
+      partition.state = state;
     }
   }
 
@@ -230,19 +222,25 @@ export class Lane {
    * Tries with growing pauses until it succeeds; false when the lane ends first. Errors that name a broken partition stop
    * that partition at once and do not count as tries.
    */
-  async #retried(affected: readonly Partition[], work: (attempt: number) => Promise<void>): Promise<boolean> {
-    const { logger, meter } = this.#dependencies;
+  async #retried(
+    affected: readonly Partition<From, State>[],
+    work: (attempt: number) => Promise<void>,
+  ): Promise<boolean> {
+    const { logger, task } = this.#dependencies;
     for (let attempt = 0; ; attempt++) {
       try {
         await work(attempt);
         return true;
       } catch (error) {
         if (hasCode(error, 'PULSE_LOG_FENCED') || hasCode(error, 'PULSE_LOG_CLOSED')) throw error;
-        meter.retries.inc();
+        task.onRetry();
         if (!this.#stopNamed(error)) {
           const pauseMs = Math.min(backOffMsMax, backOffMsMin * 2 ** Math.min(attempt, 20));
           const problem = problemOf(error);
-          logger.warn({ err: error, attempt, pause_ms: pauseMs }, `process waits: ${problem.code}`);
+          logger.warn(
+            { err: error, stage: task.stage, attempt, pause_ms: pauseMs },
+            `${task.stage} waits: ${problem.code}`,
+          );
           if (affected.length === 0) this.#problem = problem;
           for (const partition of affected) {
             if (partition.condition !== 'stopped') this.#set(partition, 'waiting', problem);
@@ -261,18 +259,23 @@ export class Lane {
     const stopping = named.filter((partition) => {
       // Another owner may be about to end: only a position that keeps moving is given up.
       if (error.code === 'PULSE_DATABASE_POSITION_FENCED') return ++partition.fences > fencesMax;
-      if (error.details?.['topic'] === partition.set.names.raw) this.#brokenInLog.add(partition);
+      if (error.details?.['topic'] === partition.source.topic) this.#brokenInLog.add(partition);
       return true;
     });
     for (const partition of stopping) {
       if (partition.condition === 'stopped') continue;
-      this.#dependencies.logger.error({ err: error }, 'a raw partition has stopped');
+      const { logger, task } = this.#dependencies;
+      logger.error({ err: error, stage: task.stage }, 'a partition has stopped');
       this.#set(partition, 'stopped', problemOf(error));
     }
     return stopping.length > 0;
   }
 
-  #set(partition: Partition, condition: Partition['condition'], problem: PartitionProblem | null): void {
+  #set(
+    partition: Partition<From, State>,
+    condition: PartitionCondition,
+    problem: PartitionProblem | null,
+  ): void {
     const isSame = partition.condition === condition && partition.problem?.code === problem?.code;
     partition.condition = condition;
     partition.problem = problem;
@@ -296,18 +299,15 @@ export class Lane {
     if (offsets.length === 0) return;
     try {
       await this.#consumer.commit(
-        offsets.map(([, { set, partition, nextOffset }]) => ({
-          topic: set.names.raw,
+        offsets.map(([, { source, partition, nextOffset }]) => ({
+          topic: source.topic,
           partition,
           offset: nextOffset,
         })),
       );
     } catch (error) {
       if (hasCode(error, 'PULSE_LOG_FENCED')) throw error;
-      logger.warn(
-        { err: error },
-        'the commit hint of process could not be written; a restart repeats more work',
-      );
+      logger.warn({ err: error }, 'a commit hint could not be written; a restart repeats more work');
       return;
     }
     for (const [key, partition] of offsets) this.#hinted.set(key, partition.nextOffset);
@@ -319,11 +319,17 @@ export class Lane {
   }
 }
 
+/** Errors of the log that waiting does not mend. */
+const stoppingCodes = ['PULSE_LOG_CORRUPT', 'PULSE_LOG_OFFSET_LOST', 'PULSE_LOG_FORMAT_UNKNOWN'];
+
 /** Whether an error that stops partitions stops this one. */
-function isNamed(error: PulseError, { set, partition }: Partition): boolean {
+function isNamed(error: PulseError, { source, partition }: Partition<Source, unknown>): boolean {
   const { topic, epoch, partition: named } = error.details ?? {};
   if (named !== undefined && named !== partition) return false;
-  if (error.code === 'PULSE_DATABASE_POSITION_FENCED') return epoch === set.facts.epoch;
-  if (error.code !== 'PULSE_LOG_CORRUPT' && error.code !== 'PULSE_LOG_OFFSET_LOST') return false;
-  return topic === set.names.raw || topic === set.names.valid;
+  if (error.code === 'PULSE_DATABASE_POSITION_FENCED') return epoch === source.epoch;
+  return stoppingCodes.includes(error.code) && source.topics.some((name) => name === topic);
+}
+
+function keyOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`;
 }
