@@ -70,6 +70,7 @@ export class ConsumerGroup {
       }
       if (!changed) return;
       await this.#write();
+      await this.#sync();
       if (from === 'end' || !(await this.#forgetRemoved(topics))) return;
     }
   }

@@ -1,7 +1,7 @@
 // The files of a consumer group (SPEC.md §7). The group's one current directory is named after its generation; renaming
 // it to the next generation takes the group over and hands the offsets on, in one atomic step.
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { logError } from '../event-log.ts';
 import { logCounts } from '../metrics.ts';
@@ -80,10 +80,12 @@ export class GroupClaim {
 
   /** Errors: PULSE_LOG_FENCED once another one claimed the group. */
   async check(): Promise<void> {
-    const names: readonly string[] = await this.#fileSystem.list(this.#groupDirectory).catch((error: unknown) => {
-      if (isFileError(error, 'ENOENT')) return [];
-      throw error;
-    });
+    const names: readonly string[] = await this.#fileSystem
+      .list(this.#groupDirectory)
+      .catch((error: unknown) => {
+        if (isFileError(error, 'ENOENT')) return [];
+        throw error;
+      });
     if (!names.includes(this.#name)) throw this.#fenced();
   }
 
@@ -167,13 +169,40 @@ export async function readGroupOffsets(
   directory: string,
   group: string,
 ): Promise<GroupOffsets | null> {
+  return await readCurrent(fileSystem, directory, group, (current) => readOffsetsIn(fileSystem, current));
+}
+
+/**
+ * As readGroupOffsets, but only what also survives a power loss. Retention goes by this: a commit that is forgotten
+ * after the records behind it were removed would leave the group without a place to go on from.
+ */
+export async function readDurableOffsets(
+  fileSystem: FileSystem,
+  directory: string,
+  group: string,
+): Promise<GroupOffsets | null> {
+  return await readCurrent(fileSystem, directory, group, async (current) => {
+    const synced = decodeOffsets(await readWhole(fileSystem, join(current, syncedOffsetsName)));
+    // The bytes were synced before the file got its name; the name may not be durable yet.
+    await fileSystem.syncDirectory(current);
+    await fileSystem.syncDirectory(dirname(current));
+    await fileSystem.syncDirectory(groupsDirectory(directory));
+    return synced;
+  });
+}
+
+async function readCurrent(
+  fileSystem: FileSystem,
+  directory: string,
+  group: string,
+  read: (current: string) => Promise<GroupOffsets | null>,
+): Promise<GroupOffsets | null> {
   const groupDirectory = join(groupsDirectory(directory), group);
   for (let attempt = 0; attempt < 10; attempt++) {
     try {
       const generation = await currentGeneration(fileSystem, groupDirectory);
       if (generation === null) return null;
-      const current = join(groupDirectory, generationName(generation));
-      const found = await readOffsetsIn(fileSystem, current);
+      const found = await read(join(groupDirectory, generationName(generation)));
       // The group may have been taken over while its files were read.
       if (found !== null || (await currentGeneration(fileSystem, groupDirectory)) === generation)
         return found;

@@ -114,6 +114,8 @@ export class EmbeddedEventLog implements EventLog {
     }
     const existing = await this.describeTopic(topic);
     if (existing === null) await this.#makeTopic(topic, options);
+    // Also for an existing topic: whoever made it may have been killed before its name was durable.
+    await this.#context.fileSystem.syncDirectory(topicsDirectory(this.#directory));
     this.#retention.set(topic, options);
     const made = await this.describeTopic(topic);
     if (made === null)
@@ -140,7 +142,6 @@ export class EmbeddedEventLog implements EventLog {
       await fileSystem.removeDirectory(made);
       if (!isFileError(error, 'EEXIST', 'ENOTEMPTY', 'EPERM')) throw error;
     }
-    await fileSystem.syncDirectory(topics);
   }
 
   async describeTopic(topic: string): Promise<TopicInfo | null> {
@@ -232,9 +233,18 @@ export class EmbeddedEventLog implements EventLog {
     const topics: Topic[] = [];
     for (const topic of options.topics) topics.push(await this.#topic(topic));
     const group = await this.#group(options.group);
-    await group.register(topics, options.from);
-    this.#ensureOpen();
-    const consumer = new EmbeddedConsumer(group, topics, (closed) => this.#leave(closed, group));
+    try {
+      await group.register(topics, options.from);
+      this.#ensureOpen();
+    } catch (error) {
+      await this.#letGo(group);
+      throw error;
+    }
+    const consumer = new EmbeddedConsumer(group, topics, async (closed) => {
+      this.#consumers.delete(closed);
+      group.remove(closed);
+      await this.#letGo(group);
+    });
     this.#consumers.add(consumer);
     group.add(consumer);
     return consumer;
@@ -251,9 +261,8 @@ export class EmbeddedEventLog implements EventLog {
     return await claimed;
   }
 
-  async #leave(consumer: EmbeddedConsumer, group: ConsumerGroup): Promise<void> {
-    this.#consumers.delete(consumer);
-    group.remove(consumer);
+  /** Closes a group that has no members left. */
+  async #letGo(group: ConsumerGroup): Promise<void> {
     if (!group.isEmpty) return;
     const held = this.#groups.get(group.name);
     if (held !== undefined && (await held) === group) this.#groups.delete(group.name);

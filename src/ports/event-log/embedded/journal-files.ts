@@ -1,11 +1,11 @@
 // The files that a topic's writer holds: the segment being written, the next one, the head, and the lock.
 // `store` is the only way to durability; after a failure it first puts the files back to the last durable group.
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
 import { logError } from '../event-log.ts';
 import { logCounts } from '../metrics.ts';
-import { type FileLock, type FileSystem, isFileError, type LogFile } from './file-system.ts';
+import type { FileLock, FileSystem, LogFile } from './file-system.ts';
 import type { GroupBuilder } from './group-codec.ts';
 import { type JournalState, readHeadFile, readJournal } from './recovery.ts';
 import { removeIfThere, SegmentPreparer } from './segment-preparer.ts';
@@ -15,10 +15,12 @@ import {
   headBytes,
   headName,
   type PublishedEnd,
+  readWhole,
   segmentHeaderBytes,
   segmentName,
   spareName,
   type TopicDescription,
+  writeWhole,
 } from './topic-files.ts';
 
 /** Groups up to this size are copied into the page cache on this thread: cheaper than a trip to another one. */
@@ -77,7 +79,7 @@ export class JournalFiles {
    */
   static async open(options: JournalFilesOptions): Promise<{ files: JournalFiles; state: JournalState }> {
     const { fileSystem, topic } = options;
-    const lock = await takeLock(fileSystem, topic);
+    const lock = await takeLock(options);
     let segment: LogFile | null = null;
     let headFile: LogFile | null = null;
     try {
@@ -90,6 +92,7 @@ export class JournalFiles {
         await segment.datasync();
       }
       await fileSystem.syncDirectory(topic.directory);
+      await fileSystem.syncDirectory(dirname(topic.directory));
       const files = new JournalFiles(options, lock, headFile, segment, state);
       files.#writeHead();
       return { files, state };
@@ -270,7 +273,7 @@ async function cutTornTail(
 }
 
 /** The lock of the topic's one writer (I9). */
-async function takeLock(fileSystem: FileSystem, topic: TopicDescription): Promise<FileLock> {
+async function takeLock({ fileSystem, topic, logger }: JournalFilesOptions): Promise<FileLock> {
   const lock = fileSystem.lock(join(topic.directory, 'writer.lock'));
   const pidPath = join(topic.directory, 'writer.pid');
   if (lock === null) {
@@ -279,27 +282,19 @@ async function takeLock(fileSystem: FileSystem, topic: TopicDescription): Promis
       details: { topic: topic.topic, pid: holder },
     });
   }
-  try {
-    await removeIfThere(fileSystem, pidPath);
-    const file = await fileSystem.open(pidPath, 'create');
-    await file.write(Buffer.from(String(process.pid)), 0);
-    await file.close();
-    return lock;
-  } catch (error) {
-    lock.release();
-    throw error;
-  }
+  // Only for the message above: a full disk must not keep the topic from being opened.
+  await writePid(fileSystem, pidPath).catch((error: unknown) =>
+    logger.warn({ err: error }, 'writer.pid was not written'),
+  );
+  return lock;
+}
+
+async function writePid(fileSystem: FileSystem, path: string): Promise<void> {
+  await removeIfThere(fileSystem, path);
+  await writeWhole(fileSystem, path, Buffer.from(String(process.pid)), false);
 }
 
 async function readPid(fileSystem: FileSystem, path: string): Promise<string> {
-  try {
-    const file = await fileSystem.open(path, 'read');
-    const bytes = Buffer.alloc(16);
-    const count = await file.read(bytes, 0);
-    await file.close();
-    return bytes.toString('latin1', 0, count) || 'unknown';
-  } catch (error) {
-    if (isFileError(error, 'ENOENT')) return 'unknown';
-    throw error;
-  }
+  const bytes = await readWhole(fileSystem, path);
+  return bytes === null || bytes.length === 0 ? 'unknown' : bytes.toString('latin1');
 }

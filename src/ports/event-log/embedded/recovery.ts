@@ -1,7 +1,7 @@
 // What a topic's journal holds after a crash: where it ends, and whether its last group is torn or something is damaged
 // (SPEC.md §6). Reads only; the writer acts on the answer.
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FileSystem, LogFile } from './file-system.ts';
 import { checkGroup, groupMagic } from './group-codec.ts';
 import { SegmentScanner, scanChunkBytes } from './segment-scanner.ts';
@@ -214,13 +214,16 @@ async function onlyZeros(file: LogFile, from: number, to: number): Promise<boole
   return true;
 }
 
-/** The head; null when it stays unreadable, which is no torn read then but a torn write. */
+/**
+ * The head; null when it stays unreadable, which is no read in the middle of a write then but a torn write.
+ * Looks again a few times: a write of a few hundred bytes into the page cache takes microseconds.
+ */
 export async function readHeadFile(info: TopicDescription, headFile: LogFile): Promise<Head | null> {
   const bytes = Buffer.alloc(headBytes(info.partitions));
-  for (let attempt = 0; attempt < 5; attempt++) {
+  for (let attempt = 0; attempt < 10; attempt++) {
     const head = decodeHead(bytes.subarray(0, await headFile.read(bytes, 0)));
     if (head !== null) return head;
-    await sleep(1);
+    await nextTurn();
   }
   return null;
 }

@@ -1,7 +1,7 @@
 // Removes whole old segments of a topic, by append time and by size, once every consumer group has read them.
 import { join } from 'node:path';
 import { logCounts } from '../metrics.ts';
-import { listGroups, readGroupOffsets } from './group-files.ts';
+import { listGroups, readDurableOffsets } from './group-files.ts';
 import { removeIfThere } from './segment-preparer.ts';
 import type { Topic, TopicContext } from './topic.ts';
 import { type SegmentHeader, segmentName } from './topic-files.ts';
@@ -14,7 +14,7 @@ export interface Retention {
 
 /**
  * Removes expired segments, oldest first; the last segment stays always.
- * Guarantees: never a record that a group has not committed (I12); each removal is durable before the next one, so a
+ * Guarantees: never a record that a group has not durably committed (I12); each removal is durable before the next one, so a
  * power loss leaves no hole (I13).
  * Shape: returns how many segments were removed.
  */
@@ -84,7 +84,7 @@ async function countReadByAll(
 ): Promise<number> {
   let count = expired;
   for (const group of await listGroups(context.fileSystem, directory)) {
-    const offsets = await readGroupOffsets(context.fileSystem, directory, group);
+    const offsets = await readDurableOffsets(context.fileSystem, directory, group);
     // A group whose offsets cannot be read may need everything.
     if (offsets === null) return 0;
     const known = offsets.topics.get(topic.info.topic);

@@ -1,10 +1,11 @@
 // One topic of one EventLog: its reader, its writer once something is appended, and the news of what became durable.
 import { join } from 'node:path';
 import type { Clock } from '../../../core/clock.ts';
+import { PulseError } from '../../../core/errors.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
-import type { LogRecord } from '../event-log.ts';
-import type { FileSystem, LogFile } from './file-system.ts';
+import { type LogRecord, logError } from '../event-log.ts';
+import { type FileSystem, isDiskFull, type LogFile } from './file-system.ts';
 import { JournalFiles } from './journal-files.ts';
 import { JournalReader } from './journal-reader.ts';
 import { JournalWriter } from './journal-writer.ts';
@@ -97,7 +98,12 @@ export class Topic {
   openWriter(): Promise<JournalWriter> {
     this.#opening ??= this.#openWriter().catch((error: unknown) => {
       this.#opening = null;
-      throw error;
+      if (error instanceof PulseError) throw error;
+      const code = isDiskFull(error) ? 'PULSE_LOG_DISK_FULL' : 'PULSE_LOG_FAILED';
+      const why = error instanceof Error ? error.message : String(error);
+      throw logError(code, `Topic ${this.info.topic} could not be opened for writing: ${why}.`, {
+        cause: error,
+      });
     });
     return this.#opening;
   }
