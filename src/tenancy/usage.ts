@@ -24,7 +24,7 @@ export interface UsageCursor {
 
 /**
  * Usage of the given tenants, by tenant and day; days without any are left out.
- * Units and ranges: whole minutes; `from` and `to` are cut down to theirs.
+ * Units and ranges: whole minutes, from the one that holds `from` to the one that holds `to`, both included.
  * Cost: reads one row for each tenant, minute, stage and partition of the range.
  */
 export async function readUsage(
@@ -50,7 +50,7 @@ export async function readUsage(
        FROM stage_counts
        WHERE tenant_id = ANY ($1::text[])
          AND received_minute >= date_trunc('minute', $2::timestamptz, 'UTC')
-         AND received_minute < date_trunc('minute', $3::timestamptz, 'UTC')
+         AND received_minute < $3::timestamptz
          AND (stage, outcome) IN (('process', 'accepted'), ('store', 'stored'))
          AND ($4::text IS NULL OR tenant_id > $4 OR received_minute >= ($5::date + 1)::timestamp AT TIME ZONE 'UTC')
        GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $6`,
