@@ -4,25 +4,23 @@ import { hasCode, type PulseError } from '../core/errors.ts';
 import type { Database } from '../database/types.ts';
 import type { Consumer, EventLog, PartitionBatch, TopicPartition } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Directory } from '../tenancy/types.ts';
 import { Backoff, pause } from './backoff.ts';
 import type { Judged } from './batch.ts';
 import { batchEvents, tally, writeDuration } from './metrics.ts';
 import { OwnedPartitions } from './owned-partitions.ts';
 import type { Trouble } from './partition-state.ts';
 import { dayOf, type PartitionCalendar } from './partitions.ts';
-import { stage } from './stage.ts';
 import { type Work, type Written, writeBatch } from './write.ts';
 
 /** How long a poll waits for the first record. */
 const pollMs = 250;
-/** How often a lane looks whether topics have come or gone. */
-const topicsCheckMs = 1_000;
 
 export interface LaneOptions {
   readonly database: Database;
   readonly log: EventLog;
-  readonly directory: Directory;
+  readonly consumer: Consumer;
+  /** The raw topic of each valid topic. */
+  readonly rawTopics: ReadonlyMap<string, string>;
   readonly calendar: PartitionCalendar;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -45,84 +43,53 @@ export interface LaneStatus {
 export class Lane {
   readonly #options: LaneOptions;
   readonly #backoff = new Backoff();
-  readonly #knownTopics = new Set<string>();
-  #owned: OwnedPartitions | null = null;
+  readonly #owned: OwnedPartitions;
   #failure: LaneStatus['failure'] = null;
 
   constructor(options: LaneOptions) {
     this.#options = options;
+    this.#owned = new OwnedPartitions(options);
   }
 
   status(): LaneStatus {
-    return { inTrouble: this.#owned?.inTrouble() ?? [], failure: this.#failure };
+    return { inTrouble: this.#owned.inTrouble(), failure: this.#failure };
   }
 
-  /** Works until the signal is given; then the batch in hand is finished first. */
+  /**
+   * Works until the signal is given; then the batch in hand is finished first.
+   * Errors: those of the consumer, for example PULSE_LOG_FENCED when another process has taken the group over.
+   */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await this.#consume(signal);
-      } catch (error) {
-        this.#failed(error, 'the store lost its place in the log and joins again');
-        await this.#backoff.wait(signal);
-      }
-    }
+    while (!signal.aborted) await this.#turn(signal);
   }
 
-  async #consume(signal: AbortSignal): Promise<void> {
-    const { database, log, clock, logger } = this.#options;
-    const rawTopics = await this.#topics();
-    if (rawTopics.size === 0) return await pause(topicsCheckMs, signal);
-    const consumer = await log.consume({ group: stage, topics: [...rawTopics.keys()], from: 'earliest' });
-    try {
-      const owned = new OwnedPartitions({ database, log, clock, logger, rawTopics, consumer });
-      this.#owned = owned;
-      let checkedAtMs = performance.now();
-      while (!signal.aborted) {
-        await this.#turn(consumer, owned, signal);
-        if (performance.now() - checkedAtMs < topicsCheckMs) continue;
-        checkedAtMs = performance.now();
-        if (!sameKeys(rawTopics, await this.#topics())) return;
-      }
-    } finally {
-      await consumer.close();
-    }
-  }
-
-  /** The valid topics that exist, each with its raw topic. */
-  async #topics(): Promise<Map<string, string>> {
-    const found = new Map<string, string>();
-    for (const { names } of this.#options.directory.topicSets()) {
-      if (!this.#knownTopics.has(names.valid)) {
-        if ((await this.#options.log.describeTopic(names.valid)) === null) continue;
-        this.#knownTopics.add(names.valid);
-      }
-      found.set(names.valid, names.raw);
-    }
-    return found;
-  }
-
-  async #turn(consumer: Consumer, owned: OwnedPartitions, signal: AbortSignal): Promise<void> {
+  async #turn(signal: AbortSignal): Promise<void> {
+    const owned = this.#owned;
     await owned.takeUp();
-    const batches = await this.#poll(consumer, owned, signal);
+    const batches = await this.#poll(signal);
     if (batches.length === 0 || !owned.isCurrent()) return;
     const judged = await owned.judge(batches);
     const work: Work = {
       rows: judged.flatMap((entry) => entry.rows),
       steps: judged.map((entry) => entry.step),
     };
-    if (work.rows.length > 0 && !(await this.#write(work, owned, signal))) return;
+    if (work.rows.length > 0 && !(await this.#write(work, signal))) return;
     await owned.settle(judged);
     for (const { repeats } of judged) tally.repeats += repeats;
-    await consumer.commit(judged.map(committable));
+    await this.#commit(judged);
   }
 
-  async #poll(
-    consumer: Consumer,
-    owned: OwnedPartitions,
-    signal: AbortSignal,
-  ): Promise<readonly PartitionBatch[]> {
-    const { batchEventsMax, batchBytesMax } = this.#options;
+  /** Only a hint, by which the log knows what it may remove; a partition that was handed over has a new owner to give it. */
+  async #commit(judged: readonly Judged[]): Promise<void> {
+    try {
+      await this.#options.consumer.commit(judged.map(committable));
+    } catch (error) {
+      if (!hasCode(error, 'PULSE_LOG_FENCED')) throw error;
+    }
+  }
+
+  async #poll(signal: AbortSignal): Promise<readonly PartitionBatch[]> {
+    const { consumer, batchEventsMax, batchBytesMax } = this.#options;
     try {
       const limits = { recordsMax: batchEventsMax, bytesMax: batchBytesMax, waitMs: pollMs };
       const batches = await consumer.poll({ ...limits, signal });
@@ -133,7 +100,7 @@ export class Lane {
       if (signal.aborted) return [];
       const place = placeOf(error);
       const trouble = { code: codeOf(error), detail: (error as Error).message };
-      if (place === null || !(await owned.stop(place, trouble))) throw error;
+      if (place === null || !(await this.#owned.stop(place, trouble))) throw error;
       // The log keeps naming the broken place at each poll, while the other partitions go on.
       await pause(pollMs, signal);
       return [];
@@ -141,7 +108,7 @@ export class Lane {
   }
 
   /** True once the work is committed; false when the partitions were read again, or on the way out. */
-  async #write(work: Work, owned: OwnedPartitions, signal: AbortSignal): Promise<boolean> {
+  async #write(work: Work, signal: AbortSignal): Promise<boolean> {
     const { calendar, database } = this.#options;
     for (;;) {
       try {
@@ -159,7 +126,7 @@ export class Lane {
         if (signal.aborted) return false;
         if (isPositionInDoubt(error)) {
           // A COMMIT without an answer, or another owner: only the database knows what is stored.
-          await owned.reload(work.steps);
+          await this.#owned.reload(work.steps);
           return false;
         }
       }
@@ -223,8 +190,4 @@ function placeOf(error: unknown): TopicPartition | null {
   if (!hasCode(error, 'PULSE_LOG_CORRUPT') && !hasCode(error, 'PULSE_LOG_OFFSET_LOST')) return null;
   const { topic, partition } = (error as PulseError).details ?? {};
   return typeof topic === 'string' && typeof partition === 'number' ? { topic, partition } : null;
-}
-
-function sameKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
-  return a.size === b.size && [...a.keys()].every((key) => b.has(key));
 }

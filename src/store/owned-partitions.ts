@@ -3,7 +3,13 @@ import type { Clock } from '../core/clock.ts';
 import { hasCode } from '../core/errors.ts';
 import { clearStageError, readStageErrors, recordStageError } from '../database/stage-errors.ts';
 import type { Database } from '../database/types.ts';
-import type { Consumer, EventLog, PartitionBatch, TopicPartition } from '../ports/event-log/event-log.ts';
+import type {
+  Consumer,
+  EventLog,
+  PartitionBatch,
+  PartitionOffset,
+  TopicPartition,
+} from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { type Judged, judgeBatch } from './batch.ts';
 import { loadPartitions, type PartitionState, type Trouble } from './partition-state.ts';
@@ -72,7 +78,7 @@ export class OwnedPartitions {
         state.trouble ??= before?.trouble ?? null;
         state.recheckAtMs = before?.recheckAtMs ?? 0;
         this.#states.set(keyOf(state), state);
-        consumer.seek({ topic, partition: state.partition, offset: state.applied.logOffset });
+        seek(consumer, { topic, partition: state.partition, offset: state.applied.logOffset });
       }
     }
   }
@@ -153,6 +159,15 @@ export class OwnedPartitions {
     await clearStageError(database, { stage, topic, partition });
     state.trouble = null;
     logger.info({ topic, partition }, 'the store goes on with a partition');
+  }
+}
+
+/** A partition that was handed over while its position was read is nobody's business here; `takeUp` begins anew. */
+function seek(consumer: Consumer, target: PartitionOffset): void {
+  try {
+    consumer.seek(target);
+  } catch (error) {
+    if (!hasCode(error, 'PULSE_LOG_FENCED')) throw error;
   }
 }
 

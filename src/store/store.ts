@@ -6,7 +6,8 @@ import type { EventLog, TopicPartition } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Directory } from '../tenancy/types.ts';
 import type { storeSettings } from './config.ts';
-import { Lane, type LaneStatus } from './lane.ts';
+import type { LaneStatus } from './lane.ts';
+import { Lanes } from './lanes.ts';
 import { showStore } from './metrics.ts';
 import type { Trouble } from './partition-state.ts';
 import { PartitionCalendar } from './partitions.ts';
@@ -56,21 +57,18 @@ export function createStore(dependencies: StoreDependencies): Store {
     calendar,
     retentionDays: settings.PULSE_STORE_RETENTION_DAYS,
   });
-  const lanes = Array.from(
-    { length: settings.PULSE_STORE_LANES },
-    () =>
-      new Lane({
-        ...dependencies,
-        calendar,
-        batchEventsMax: settings.PULSE_STORE_BATCH_EVENTS,
-        batchBytesMax: settings.PULSE_STORE_BATCH_BYTES,
-      }),
-  );
+  const lanes = new Lanes({
+    ...dependencies,
+    calendar,
+    lanes: settings.PULSE_STORE_LANES,
+    batchEventsMax: settings.PULSE_STORE_BATCH_EVENTS,
+    batchBytesMax: settings.PULSE_STORE_BATCH_BYTES,
+  });
   const stopping = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
 
   function status(): StoreStatus {
-    const statuses = lanes.map((lane) => lane.status());
+    const statuses = lanes.statuses();
     return {
       inTrouble: statuses.flatMap((entry) => entry.inTrouble),
       failures: statuses.flatMap((entry) => (entry.failure === null ? [] : [entry.failure])),
@@ -84,10 +82,7 @@ export function createStore(dependencies: StoreDependencies): Store {
         lagRecords: () => lagRecords(dependencies),
         partitionsStopped: () => status().inTrouble.length,
       });
-      running = Promise.all([
-        retention.run(stopping.signal),
-        ...lanes.map((lane) => lane.run(stopping.signal)),
-      ]);
+      running = Promise.all([retention.run(stopping.signal), lanes.run(stopping.signal)]);
     },
     async stop() {
       stopping.abort();

@@ -40,22 +40,25 @@ export async function writeBatch(database: Database, work: Work): Promise<Writte
   return await database.withTenants(tenantIds, (client) => writeCarefully(client, work));
 }
 
-/** Every statement is sent at once; a failing one aborts the transaction, so none behind it takes effect. */
+/**
+ * Every statement is sent at once; a failing one aborts the transaction, so none behind it takes effect. Positions go
+ * first: a lane that lost a partition then hears of that, and not of the rows that the new owner has stored.
+ */
 async function writeAll(client: Queryable, work: Work): Promise<void> {
   await Promise.all([
-    insertAll(client, work.rows),
     ...movePositions(client, work.steps),
+    insertAll(client, work.rows),
     addStageCounts(client, countStage(work.rows, 'stored')),
     addEventCounts(client, countEvents(work.rows)),
   ]);
 }
 
 async function writeCarefully(client: Queryable, work: Work): Promise<Written> {
+  await Promise.all(movePositions(client, work.steps));
   const { stored, refused, conflicts } = await insertCarefully(client, work.rows);
   const parked = refused.map((entry) => entry.row);
   for (const entry of refused) await park(client, entry);
   await Promise.all([
-    ...movePositions(client, work.steps),
     addStageCounts(client, [...countStage(stored, 'stored'), ...countStage(parked, 'parked')]),
     addEventCounts(client, countEvents(stored)),
   ]);

@@ -60,7 +60,8 @@ BEGIN
     RETURN 'exists';
   END IF;
   PERFORM pg_advisory_xact_lock(hashtext('pulse_store_partitions'));
-  IF to_regclass('public.' || partition_name) IS NOT NULL THEN
+  -- By a query, whose snapshot is taken now: to_regclass may still answer from before the lock.
+  IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = partition_name) THEN
     RETURN 'exists';
   END IF;
   IF day NOT BETWEEN '2020-01-01' AND '2199-12-31'

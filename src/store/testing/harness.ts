@@ -20,7 +20,12 @@ export const topics: TopicNames = { raw: 'events.raw', valid: 'events.valid', dl
 /** Where all tests of this room begin. */
 export const startMs = Date.UTC(2026, 2, 1, 10, 0, 0);
 
-/** Tenants and keys in memory; a key is its tenant's id behind `pk_`. */
+/** The key of a tenant: its id, in the form that keys have. */
+export function keyOf(tenantId: string): string {
+  return `pk_${tenantId.padEnd(43, '.')}`;
+}
+
+/** Tenants in memory, each with one key that may read. */
 export class HandMadeDirectory implements Directory {
   readonly #tenants = new Map<string, Tenant>();
 
@@ -41,7 +46,7 @@ export class HandMadeDirectory implements Directory {
   }
 
   principal(credential: string): Principal | null {
-    const tenantId = credential.replace(/^pk_/, '');
+    const tenantId = credential.slice('pk_'.length).replace(/\.+$/, '');
     if (!this.#tenants.has(tenantId)) return null;
     return { kind: 'key', keyId: `key_${tenantId}`, tenantId, scopes: ['read'] };
   }
