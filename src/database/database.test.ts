@@ -45,17 +45,20 @@ async function single(
     logger: silentLogger,
   });
   t.after(() => database.close());
-  return { database, ownerUrl };
+  return { database, ownerUrl, appUrl };
 }
 
-/** Ends every connection of the pool but this one's, as a restart of the server does. */
-async function breakConnections(ownerUrl: string): Promise<void> {
-  const owner = new Client({ connectionString: ownerUrl });
-  await owner.connect();
-  await owner.query(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pulse-test-single'",
-  );
-  await owner.end();
+/** Ends every connection of the pool, as a restart of the server does. A role may end its own. */
+async function breakConnections(appUrl: string): Promise<void> {
+  const client = new Client({ connectionString: appUrl });
+  await client.connect();
+  try {
+    await client.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pulse-test-single'",
+    );
+  } finally {
+    await client.end();
+  }
 }
 
 const backendOf = async (database: Database) =>
@@ -184,24 +187,24 @@ test('a wrong password is a named error, and so is a port where nobody listens',
 });
 
 test('a connection that breaks is an error of the statement in hand, and the pool connects again', async (t) => {
-  const { database, ownerUrl } = await single(t);
+  const { database, appUrl } = await single(t);
   const sleeping = database.query('SELECT pg_sleep(5)');
   sleeping.catch(() => {});
   await sleep(100);
-  await breakConnections(ownerUrl);
+  await breakConnections(appUrl);
   await assert.rejects(sleeping, (error) => hasCode(error, 'PULSE_DATABASE_UNAVAILABLE'));
   assert.deepEqual(await tenantsSeen(database), []);
   // While idle as well.
-  await breakConnections(ownerUrl);
+  await breakConnections(appUrl);
   await sleep(100);
   assert.deepEqual(await tenantsSeen(database), []);
 });
 
 test('a break inside a transaction is retryable, a break during COMMIT has an unknown outcome', async (t) => {
-  const { database, ownerUrl } = await single(t);
+  const { database, ownerUrl, appUrl } = await single(t);
   const inside = database.withTenant('acme', async (client) => {
     await add(client, 'acme');
-    await breakConnections(ownerUrl);
+    await breakConnections(appUrl);
     await tenantsSeen(client);
   });
   await assert.rejects(inside, (error) => hasCode(error, 'PULSE_DATABASE_UNAVAILABLE') && error.retryable);
@@ -217,7 +220,7 @@ test('a break inside a transaction is retryable, a break during COMMIT has an un
   const committing = database.withTenant('acme', (client) => add(client, 'acme'));
   committing.catch(() => {});
   await sleep(200);
-  await breakConnections(ownerUrl);
+  await breakConnections(appUrl);
   await assert.rejects(committing, (error) => hasCode(error, 'PULSE_DATABASE_COMMIT_UNKNOWN'));
   assert.deepEqual(await database.withTenant('acme', tenantsSeen), []);
 });

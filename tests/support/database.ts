@@ -87,7 +87,24 @@ async function dropFinished(ownerUrl: string, beforeMs: number): Promise<void> {
     if (used.finishedMs > beforeMs) continue;
     usedDatabases.delete(used);
     await used.database?.close();
-    await asOwner(ownerUrl, (client) => client.query(`DROP DATABASE ${used.name} WITH (FORCE)`));
+    await asOwner(ownerUrl, (client) => drop(client, used.name));
+  }
+}
+
+/** Without FORCE, which an owner may not use against the connections of another role; those end on their own. */
+async function drop(client: Client, name: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await client.query(`DROP DATABASE ${name}`);
+      return;
+    } catch (error) {
+      if ((error as { code?: string }).code !== '55006') throw error;
+      if (attempt === 5) {
+        process.emitWarning(`${name} is still in use and was not dropped`);
+        return;
+      }
+      await new Promise((resume) => setTimeout(resume, 100));
+    }
   }
 }
 
