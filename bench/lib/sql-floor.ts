@@ -60,19 +60,16 @@ export async function measureSqlFloor(options: SqlFloorOptions): Promise<number>
   }
 }
 
-/** Sent without awaiting each other, so that a transaction costs about one round trip. */
 async function transaction(
   client: Client,
   tenants: string,
   sql: string,
   values: readonly unknown[],
 ): Promise<void> {
-  await Promise.all([
-    client.query('BEGIN'),
-    client.query("SELECT set_config('pulse.tenants', $1, true)", [tenants]),
-    client.query({ text: sql, values: [...values], name: sql === ledgerSql ? 'ledger' : 'events' }),
-    client.query('COMMIT'),
-  ]);
+  await client.query('BEGIN');
+  await client.query("SELECT set_config('pulse.tenants', $1, true)", [tenants]);
+  await client.query({ text: sql, values: [...values], name: sql === ledgerSql ? 'ledger' : 'events' });
+  await client.query('COMMIT');
 }
 
 function makeBatches(options: SqlFloorOptions): readonly Batch[] {
