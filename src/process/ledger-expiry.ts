@@ -4,16 +4,15 @@ import type { Database } from '../database/types.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Directory } from '../tenancy/types.ts';
 import type { ProcessSettings } from './config.ts';
+import { removeUpTo } from './expiry.ts';
 import { expiredRows, ledgerHorizonSeconds, ledgerRows } from './metrics.ts';
 import { createRepeater } from './repeater.ts';
 
-/** Number of hash partitions of the ledger; see migrations/0020. */
-const partitionCount = 8;
-const batchRows = 5_000;
-/** Rounds end after so many batches: a backlog is worked off over several rounds. */
-const batchesPerRoundMax = 200;
-/** Tenants bound at once: row-level security compares each row with all of them. */
-const tenantsPerBatch = 50;
+/** The hash partitions of the ledger; see migrations/0020. */
+const pieces = Array.from({ length: 8 }, (_, piece) => ({
+  table: `processed_event_ids_${piece}`,
+  column: 'claimed_at',
+}));
 
 export interface LedgerExpiryDependencies {
   readonly database: Database;
@@ -47,7 +46,7 @@ export function createLedgerExpiry(dependencies: LedgerExpiryDependencies): Ledg
       : Math.max(0, Math.min(retentionMs, clock.now() - forgottenThroughMs));
   };
 
-  const run = async (): Promise<number> => {
+  const run = async (signal?: AbortSignal): Promise<number> => {
     const state = await readState(database);
     ledgerRows.set(state.rows);
     const byAgeMs = clock.now() - settings.PULSE_PROCESS_LEDGER_RETENTION_MS;
@@ -56,7 +55,14 @@ export function createLedgerExpiry(dependencies: LedgerExpiryDependencies): Ledg
     // Written before anything is removed: the horizon may promise too little for a while, never too much.
     if (bySizeMs !== null) await forgetThrough(database, bySizeMs);
     ledgerHorizonSeconds.set(effectiveHorizonMs() / 1000);
-    const removed = await removeUpTo(dependencies, Math.max(byAgeMs, bySizeMs ?? byAgeMs));
+    const tenantIds = dependencies.directory.tenants().map((tenant) => tenant.tenantId);
+    const removed = await removeUpTo(
+      database,
+      tenantIds,
+      pieces,
+      Math.max(byAgeMs, bySizeMs ?? byAgeMs),
+      signal,
+    );
     expiredRows.inc({ table: 'processed_event_ids' }, removed);
     return removed;
   };
@@ -110,31 +116,4 @@ async function forgetThrough(database: Database, timeMs: number): Promise<void> 
     'UPDATE ledger_horizon SET forgotten_through = greatest(forgotten_through, $1::timestamptz)',
     [new Date(timeMs)],
   );
-}
-
-/** Removes ids claimed at or before a time, piece by piece; returns how many. */
-async function removeUpTo(dependencies: LedgerExpiryDependencies, cutMs: number): Promise<number> {
-  const { database, directory } = dependencies;
-  const tenantIds = directory.tenants().map((tenant) => tenant.tenantId);
-  let removed = 0;
-  let batches = 0;
-  for (let start = 0; start < tenantIds.length; start += tenantsPerBatch) {
-    const bound = tenantIds.slice(start, start + tenantsPerBatch);
-    for (let piece = 0; piece < partitionCount; piece++) {
-      for (let count = batchRows; count === batchRows && batches < batchesPerRoundMax; batches++) {
-        const result = await database.withTenants(bound, (client) =>
-          client.query(removeSql(piece), [new Date(cutMs), batchRows]),
-        );
-        count = result.rowCount;
-        removed += count;
-      }
-    }
-  }
-  return removed;
-}
-
-/** `piece` is a number of ours: names of tables cannot be parameters. */
-function removeSql(piece: number): string {
-  const table = `processed_event_ids_${piece}`;
-  return `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM ${table} WHERE claimed_at <= $1 LIMIT $2))`;
 }

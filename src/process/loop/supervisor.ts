@@ -71,6 +71,7 @@ export class Supervisor<From extends Source, State> {
   #laneFailed = false;
   #problem: PartitionProblem | null = null;
   #running: Promise<void> | null = null;
+  #announcing: Promise<void> = Promise.resolve();
 
   constructor(options: SupervisorOptions<From, State>) {
     this.#options = options;
@@ -85,6 +86,7 @@ export class Supervisor<From extends Source, State> {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
+    await this.#announcing;
   }
 
   status(): LoopStatus {
@@ -200,13 +202,17 @@ export class Supervisor<From extends Source, State> {
   #announce({ source, partition, condition, problem }: Partition<From, State>): void {
     const { database, clock, logger, task } = this.#options;
     const place = { stage: task.stage, topic: source.topic, partition };
-    const written =
-      condition === 'running' || problem === null
-        ? clearStageError(database, place)
-        : recordStageError(database, place, { ...problem, atMs: clock.now() });
-    written.catch((error: unknown) =>
-      logger.warn({ err: error }, 'the condition of a partition could not be shown'),
-    );
+    const atMs = clock.now();
+    // One after the other: a trouble that was recorded after it was cleared would be shown for ever.
+    this.#announcing = this.#announcing
+      .then(() =>
+        condition === 'running' || problem === null
+          ? clearStageError(database, place)
+          : recordStageError(database, place, { ...problem, atMs }),
+      )
+      .catch((error: unknown) =>
+        logger.warn({ err: error }, 'the condition of a partition could not be shown'),
+      );
   }
 
   /** Troubles of an earlier run are over, or will be met again. */
