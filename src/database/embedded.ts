@@ -15,7 +15,7 @@ const DATABASE = 'pulse';
 /** Niceness of the server: accepting events comes first, sinks may lag (measured: p99 61 → 12 ms beside a saturated sink). */
 const NICENESS = 10;
 
-/** Crash recovery replays at most max_wal_size; measured at far less, and a slow disk gets its time. */
+/** Crash recovery takes about 8 s at most where it was measured; a slow disk gets its time. */
 const READY_TIMEOUT_MS = 120_000;
 
 export interface EmbeddedPostgresOptions {

@@ -1,27 +1,13 @@
-// Lower priority for processes that may wait: Postgres and the worker, so that accepting events comes first.
+// Lower priority for the backends of Postgres, so that accepting events comes first.
 import { readFile, writeFile } from 'node:fs/promises';
-import { constants, setPriority } from 'node:os';
 
 /** How often new backends are looked for. They live for minutes, so a second at normal priority does not matter. */
 const SCAN_INTERVAL_MS = 1_000;
 
 /**
- * Lowers the priority of a process, and of the kernel's autogroup that it is in, where the host has autogroups: there, niceness counts
- * only among the processes of one session. Never raises anything, and a process that is gone is left alone.
- * Units: niceness 1 … 19; 10 is enough (measured; 19 showed no further benefit).
+ * Where the host has autogroups, niceness counts only among the processes of one session, so that of the session is lowered.
+ * Returns false when it should be tried again: the kernel takes one change each 100 ms from a plain user.
  */
-export async function lowerPriority(pid: number, niceness = 10): Promise<void> {
-  try {
-    setPriority(pid, Math.min(niceness, constants.priority.PRIORITY_LOW));
-  } catch (error) {
-    // Gone, or already nicer and not ours to change back.
-    const code = (error as NodeJS.ErrnoException & { info?: { code?: string } }).info?.code;
-    if (code !== 'ESRCH' && code !== 'EACCES' && code !== 'EPERM') throw error;
-  }
-  await lowerAutogroup(pid, niceness);
-}
-
-/** Returns false when it should be tried again: the kernel takes one change each 100 ms from a plain user. */
 async function lowerAutogroup(pid: number, niceness: number): Promise<boolean> {
   if (process.platform !== 'linux') return true;
   try {
