@@ -229,6 +229,42 @@ describe('a partition', () => {
     ]);
   });
 
+  test('whose log is damaged stops with a named error, while the others go on, and resumes once it is mended', async (t) => {
+    const pipeline = await testPipeline(t);
+    let isDamaged = true;
+    const damage = logError('PULSE_LOG_CORRUPT', 'a segment is damaged', {
+      details: { topic: 'events.raw', partition: 1 },
+    });
+    const log = withOverrides(pipeline.log, {
+      consume: async (options) => {
+        const consumer = await pipeline.log.consume(options);
+        let turn = 0;
+        return withOverrides<Consumer>(consumer, {
+          poll: async (options) => {
+            if (isDamaged && turn++ % 2 === 0) throw damage;
+            const batches = await consumer.poll({ ...options, waitMs: 10 });
+            if (!isDamaged) return batches;
+            for (const { topic, partition } of batches) {
+              if (partition === 1) consumer.seek({ topic, partition, offset: 0 });
+            }
+            return batches.filter(({ partition }) => partition !== 1);
+          },
+        });
+      },
+    });
+    await pipeline.send(0, event('a'));
+    await pipeline.send(1, event('b'));
+    const stage = await pipeline.start({ log, settings: { PULSE_PROCESS_LANES: 1 } });
+    const conditionOf = (partition: number): string | undefined =>
+      stage.status().partitions.find((one) => one.partition === partition)?.condition;
+    await until(() => conditionOf(1) === 'stopped' && stage.status().partitions[0]?.doneOffset === 0);
+    assert.match(stage.problem() as string, /events\.raw partition 1 is stopped: PULSE_LOG_CORRUPT/);
+    isDamaged = false;
+    await untilDone(pipeline, stage);
+    assert.equal(conditionOf(1), 'running');
+    await audit(pipeline);
+  });
+
   test('of a topic whose valid topic has other partitions is refused by name', async (t) => {
     const pipeline = await testPipeline(t);
     const { directory, log } = pipeline;
