@@ -8,7 +8,7 @@ import type { Database, Queryable } from '../database/types.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { principalOf, tenantScope } from '../tenancy/index.ts';
-import type { Directory } from '../tenancy/types.ts';
+import type { Directory, TopicNames } from '../tenancy/types.ts';
 import type { storeSettings } from './config.ts';
 import { storeError } from './errors.ts';
 import { queryDuration } from './metrics.ts';
@@ -36,6 +36,24 @@ export function visibleTenants(
 ): readonly string[] {
   const { tenant_id: requested } = request.query as { readonly tenant_id?: string };
   return tenantScope(principalOf(request), requested, dependencies.directory);
+}
+
+/** The topic sets that may hold events of these tenants, each once; all there are when the administrator asks for all. */
+export function visibleTopicSets(
+  request: FastifyRequest,
+  tenantIds: readonly string[],
+  { directory }: Pick<StoreRouteDependencies, 'directory'>,
+): readonly TopicNames[] {
+  const { tenant_id: requested } = request.query as { readonly tenant_id?: string };
+  if (principalOf(request).kind === 'admin' && requested === undefined) {
+    return directory.topicSets().map((set) => set.names);
+  }
+  const sets = new Map<string, TopicNames>();
+  for (const tenantId of tenantIds) {
+    const names = directory.topics(tenantId);
+    sets.set(names.raw, names);
+  }
+  return [...sets.values()];
 }
 
 /**

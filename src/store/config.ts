@@ -48,8 +48,8 @@ export const storeSettings = {
   PULSE_STORE_STREAM_BUFFER_BYTES: integer({
     help: 'Bytes that may wait for a slow client of the live tail; beyond them its events are dropped and counted.',
     unit: 'bytes',
-    defaultValue: 1_048_576,
-    min: 16_384,
+    defaultValue: 4_194_304,
+    min: 1_048_576,
     max: 67_108_864,
   }),
 } as const;

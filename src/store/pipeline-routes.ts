@@ -1,7 +1,13 @@
 // GET /v1/reconciliation and /v1/pipeline.
 import type { FastifyInstance } from 'fastify';
 import { principalOf, requireScope } from '../tenancy/index.ts';
-import { commonQuery, readRange, type StoreRouteDependencies, visibleTenants } from './access.ts';
+import {
+  commonQuery,
+  readRange,
+  type StoreRouteDependencies,
+  visibleTenants,
+  visibleTopicSets,
+} from './access.ts';
 import { describePipeline } from './pipeline.ts';
 import { reconcile } from './reconciliation.ts';
 
@@ -98,9 +104,10 @@ export function registerPipelineRoutes(app: FastifyInstance, dependencies: Store
     async (request) => {
       const { fromMs, toMs } = readRange(request.query as { readonly from?: string; readonly to?: string });
       const tenantIds = visibleTenants(request, dependencies);
+      const sets = visibleTopicSets(request, tenantIds, dependencies);
       const fromMinute =
         Math.floor((fromMs ?? (toMs ?? dependencies.clock.now()) - dayMs) / minuteMs) * minuteMs;
-      const result = await reconcile(dependencies, tenantIds, { fromMs: fromMinute, toMs });
+      const result = await reconcile(dependencies, tenantIds, sets, { fromMs: fromMinute, toMs });
       const to = toMs === null ? null : new Date(toMs).toISOString();
       return { from: new Date(fromMinute).toISOString(), to, ...result };
     },
@@ -122,8 +129,9 @@ export function registerPipelineRoutes(app: FastifyInstance, dependencies: Store
     },
     async (request) => {
       const tenantIds = visibleTenants(request, dependencies);
+      const sets = visibleTopicSets(request, tenantIds, dependencies);
       const isAdministrator = principalOf(request).kind === 'admin';
-      return { stages: await describePipeline(dependencies, tenantIds, isAdministrator) };
+      return { stages: await describePipeline(dependencies, tenantIds, sets, isAdministrator) };
     },
   );
 }

@@ -4,7 +4,6 @@ import type { Queryable } from '../database/types.ts';
 import type { PartitionLag } from '../ports/event-log/event-log.ts';
 import type { TopicNames } from '../tenancy/types.ts';
 import { read, type StoreRouteDependencies } from './access.ts';
-import { topicSetsOf } from './reconciliation.ts';
 
 /** One partition of a stage's input topic. */
 export interface PartitionReport {
@@ -13,7 +12,7 @@ export interface PartitionReport {
   readonly state: 'running' | 'stopped';
   readonly lag_events: number;
   readonly lag_seconds: number;
-  /** Last raw offset in effect; null where the stage keeps no position of its own. */
+  /** Last offset in effect, of the raw topic (of the dead-letter topic for dead letters); null before the first. */
   readonly source_offset: number | null;
   /** When that last moved. */
   readonly updated_at: string | null;
@@ -31,19 +30,25 @@ export interface StageReport {
   readonly partitions: readonly PartitionReport[];
 }
 
+/** Input topic, the topic that positions name, and what counts as throughput. */
 const stages = [
-  { stage: 'process', input: (names: TopicNames) => names.raw, outcomes: ['accepted'], counted: 'process' },
+  {
+    stage: 'process',
+    input: (names: TopicNames) => names.raw,
+    source: (names: TopicNames) => names.raw,
+    counts: ['process/accepted'],
+  },
   {
     stage: 'dead-letters',
     input: (names: TopicNames) => names.dlq,
-    outcomes: ['dead_letter'],
-    counted: 'process',
+    source: (names: TopicNames) => names.dlq,
+    counts: ['dead_letters/dead_letter'],
   },
   {
     stage: 'store',
     input: (names: TopicNames) => names.valid,
-    outcomes: ['stored', 'parked'],
-    counted: 'store',
+    source: (names: TopicNames) => names.raw,
+    counts: ['store/stored', 'store/parked'],
   },
 ] as const;
 
@@ -51,16 +56,16 @@ const stages = [
 const rateMinutes = 5;
 
 /**
- * The pipeline as some tenants see it: the topics that hold their events, and no other.
+ * The pipeline as some tenants see it: `sets` are the topics that hold their events.
  * `showDetail`: what stopped a partition in full; it may speak of other tenants' events, so it is for the administrator.
  */
 export async function describePipeline(
   dependencies: StoreRouteDependencies,
   tenantIds: readonly string[],
+  sets: readonly TopicNames[],
   showDetail: boolean,
 ): Promise<readonly StageReport[]> {
-  const { database, directory, log } = dependencies;
-  const sets = topicSetsOf(tenantIds, directory);
+  const { database, log } = dependencies;
   const [errors, positions, rates] = await Promise.all([
     readStageErrors(database),
     readPositionsByTopic(database),
@@ -69,21 +74,20 @@ export async function describePipeline(
     ),
   ]);
   const reports: StageReport[] = [];
-  for (const { stage, input, outcomes, counted } of stages) {
+  for (const { stage, input, source, counts } of stages) {
     const partitions: PartitionReport[] = [];
     for (const names of sets) {
       const topic = input(names);
       if ((await log.describeTopic(topic)) === null) continue;
       for (const lag of await log.lag(stage, topic)) {
-        const position =
-          stage === 'dead-letters' ? undefined : positions.get(`${stage}/${names.raw}/${lag.partition}`);
+        const position = positions.get(`${stage}/${source(names)}/${lag.partition}`);
         partitions.push(
           partitionReport(lag, position, errorAt(errors, stage, topic, lag.partition), showDetail),
         );
       }
     }
     const events = rates
-      .filter((rate) => rate.stage === counted && (outcomes as readonly string[]).includes(rate.outcome))
+      .filter((rate) => (counts as readonly string[]).includes(`${rate.stage}/${rate.outcome}`))
       .reduce((sum, rate) => sum + rate.events, 0);
     reports.push({
       stage,

@@ -176,6 +176,8 @@ export function judgeReceipt({ receipt, raw, progress, facts }: Evidence): Recei
   if (stored !== undefined)
     return report('stored', { processed, stored: { state: 'done', at: isoOf(stored.at) } });
   if (isParked) return report('in_flight', { processed, stored: { state: 'parked', at: null } });
+  // Whatever log has lost its record, a receipt that no table knows cannot be told from one that never was given.
+  if (raw.kind === 'gone') throw expiredReceipt(receipt);
   if (receipt.offset > progress.claimedThrough)
     return report('in_flight', { processed: waiting, stored: waiting });
   if (claim !== undefined) {

@@ -29,14 +29,14 @@ export interface Reconciliation extends Sums {
 
 const minutesMax = 1_440;
 
-/** The reconciliation of some tenants over received minutes in [from, to). */
+/** The reconciliation of some tenants, whose events are in `sets`, over received minutes in [from, to). */
 export async function reconcile(
   dependencies: StoreRouteDependencies,
   tenantIds: readonly string[],
+  sets: readonly TopicNames[],
   range: { readonly fromMs: number; readonly toMs: number | null },
 ): Promise<Reconciliation> {
-  const { database, directory, log } = dependencies;
-  const sets = topicSetsOf(tenantIds, directory);
+  const { database, log } = dependencies;
   // The order of these reads is what makes `closed` true to its word: positions of the store before the counts, places
   // of process and ends of the log after them. An event that moves meanwhile then shows as on its way, never as lost.
   const stored = await readOffsets(database, storeStage);
@@ -53,19 +53,6 @@ export async function reconcile(
     unprocessed: places.reduce((count, place) => count + place.unprocessed, 0),
     minutes: rows.slice(-minutesMax).map(({ minute, sums: one }) => ({ minute, ...one })),
   };
-}
-
-/** The topic sets that hold events of these tenants, each once. */
-export function topicSetsOf(
-  tenantIds: readonly string[],
-  directory: StoreRouteDependencies['directory'],
-): readonly TopicNames[] {
-  const sets = new Map<string, TopicNames>();
-  for (const tenantId of tenantIds) {
-    const names = directory.topics(tenantId);
-    sets.set(names.raw, names);
-  }
-  return [...sets.values()];
 }
 
 interface MinuteRow {

@@ -7,11 +7,12 @@ import type { Directory } from '../tenancy/types.ts';
 import { pause } from './backoff.ts';
 
 /** Between two looks at topics without news. */
-const idleMs = 100;
+const idleMs = 50;
 /** Between two looks for topics that have come since. */
 const topicsMs = 1_000;
+/** One read is small beside a client's buffer, so that a burst fills none before its socket has had a turn. */
 const recordsMax = 500;
-const bytesMax = 1_048_576;
+const bytesMax = 262_144;
 
 /** Where a reader is: the next offset of each partition, by valid topic. */
 export type Offsets = ReadonlyMap<string, readonly number[]>;
