@@ -151,7 +151,12 @@ class Simulation {
       await this.#act(log, () => mount.isDown);
       if (this.#random.chance(0.5)) await log.close();
     } catch (error) {
-      if (!mount.isDown && !isEnvironment(error)) throw error;
+      if (!mount.isDown && !isEnvironment(error)) {
+        // Nothing may keep the test process alive once it has found what it looks for.
+        mount.isDown = true;
+        await log?.close().catch(() => undefined);
+        throw error;
+      }
     }
     // Some appends may be under way when the end comes.
     this.#disk.goDown(death);

@@ -1,4 +1,5 @@
 // A sparse index of one segment, in memory only: it is built by scanning the segment once, about 50 ms for 64 MiB.
+import { hasCode } from '../../../core/errors.ts';
 import { Cursor, type Place } from './cursor.ts';
 import type { JournalReader } from './journal-reader.ts';
 import type { SegmentHeader } from './topic-files.ts';
@@ -32,12 +33,17 @@ export class SegmentIndex {
     this.#rows.push({ place: this.#reached, timeMs: segment.firstTimeMs, offsets: segment.startOffsets });
   }
 
-  /** Takes in what was published since. One scan at a time. */
+  /**
+   * Takes in what was published since, as far as it is whole. One scan at a time.
+   * A damaged place is no error here: whoever reads on from the last good row meets it, and everything before is readable.
+   */
   async extend(): Promise<void> {
     if (this.#complete) return;
     const mine = this.#extending.then(() => this.#scan());
-    this.#extending = mine.catch(() => undefined); // A later call tries again and sees the error itself.
-    await mine;
+    this.#extending = mine.catch(() => undefined); // A later call tries again.
+    await mine.catch((error: unknown) => {
+      if (!hasCode(error, 'PULSE_LOG_CORRUPT')) throw error;
+    });
   }
 
   async #scan(): Promise<void> {
