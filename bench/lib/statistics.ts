@@ -10,10 +10,10 @@ export function median(values: readonly number[]): number {
     : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
-/** Largest minus smallest, as a share of the median; 0 of one value. */
+/** Largest minus smallest, as a share of the median; 0 of one value and of equal ones. */
 export function spread(values: readonly number[]): number {
-  if (values.length < 2) return 0;
-  return (Math.max(...values) - Math.min(...values)) / median(values);
+  const range = Math.max(...values) - Math.min(...values);
+  return values.length < 2 || range === 0 ? 0 : range / median(values);
 }
 
 /** Element by element, `a / b`. */
