@@ -7,6 +7,7 @@ import { type Benchmark, isMet } from './lib/benchmark.ts';
 import { describeMachine, resultText } from './lib/report.ts';
 
 const loaders: Readonly<Record<string, () => Promise<Benchmark>>> = {
+  log: async () => (await import('./log.ts')).log,
   'ingest-single': async () => (await import('./ingest-single.ts')).ingestSingle,
   'ingest-batch': async () => (await import('./ingest-batch.ts')).ingestBatch,
   'open-loop': async () => (await import('./open-loop.ts')).openLoop,

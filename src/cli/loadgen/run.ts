@@ -126,7 +126,9 @@ class LoadRun {
   /** Requests of the schedule that are due by now; all of them once the end has passed. */
   #dueCount(): number {
     const untilMs = Math.min(performance.now(), this.#endMs) - this.#startMs;
-    return Math.min(this.#plan.requestsMax, Math.floor((untilMs * (this.#plan.rate as number)) / 1000));
+    // (start + duration) − start may be a hair below the duration, which would cost the last request.
+    const due = Math.floor((untilMs * (this.#plan.rate as number)) / 1000 + 1e-6);
+    return Math.min(this.#plan.requestsMax, due);
   }
 
   #tick(): void {
