@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../core/clock.ts';
 import type { Database } from '../database/types.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
+import { registerDeadLetterRoutes } from '../process/index.ts';
 import { registerStoreRoutes } from '../store/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { type Directory, registerTenancyRoutes } from '../tenancy/index.ts';
@@ -23,4 +24,5 @@ export function registerApi(app: FastifyInstance, dependencies: ApiDependencies)
   registerStartPage(app);
   registerTenancyRoutes(app, dependencies);
   registerStoreRoutes(app, dependencies);
+  registerDeadLetterRoutes(app, dependencies);
 }

@@ -1,7 +1,7 @@
 // The worker: process, dead letters and store. The only writer of the valid and dead-letter topics.
 import { systemClock } from '../core/clock.ts';
 import { openDatabase } from '../database/database.ts';
-import { createProcess } from '../process/index.ts';
+import { createDeadLetters, createProcess } from '../process/index.ts';
 import { createStore } from '../store/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { openDirectory } from '../tenancy/index.ts';
@@ -37,6 +37,7 @@ export async function startWorker(configuration: ChildConfiguration, logger: Log
   const stages = new Map<string, Stage>();
   if (roles.includes('process')) {
     stages.set('process', createProcess(dependencies));
+    stages.set('dead_letters', createDeadLetters(dependencies));
   }
   if (roles.includes('store')) stages.set('store', createStore(dependencies));
   for (const stage of stages.values()) await stage.start();
