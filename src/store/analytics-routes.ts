@@ -124,9 +124,12 @@ export function registerAnalyticsRoutes(app: FastifyInstance, dependencies: Stor
     async (request) => {
       const query = request.query as MetricsQuery;
       const tenantIds = visibleTenants(request, dependencies);
-      const span = spanOf(query, dependencies.clock.now());
-      const granularity = granularityOf(query, span);
+      const asked = spanOf(query, dependencies.clock.now());
+      const granularity = granularityOf(query, asked);
       const granularityMs = granularities[granularity];
+      // Hours are counted as a whole, so coarse buckets begin at one.
+      const span =
+        granularityMs < hourMs ? asked : { ...asked, fromMs: Math.floor(asked.fromMs / hourMs) * hourMs };
       const eventType = query.event_type ?? null;
       const report = await read(dependencies, 'metrics', tenantIds, (client) =>
         readMetrics(client, tenantIds, { ...span, granularityMs, eventType }),
@@ -175,7 +178,7 @@ export function registerAnalyticsRoutes(app: FastifyInstance, dependencies: Stor
   );
 }
 
-/** Counts are kept by minute, so a span begins at a whole minute: up to 59 s more than was asked for, and `from` says so. */
+/** Counts are kept by minute, so a span begins at a whole one: up to 59 s more than was asked for, and `from` says so. */
 function lastSpan(durationMs: number, nowMs: number): Span {
   return { fromMs: floorMinute(nowMs - durationMs), toMs: nowMs };
 }

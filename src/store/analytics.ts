@@ -2,6 +2,8 @@
 import type { Queryable } from '../database/types.ts';
 import { otherTypes } from './counts.ts';
 
+const hourMs = 3_600_000;
+
 /** Types that are told apart in a series; the rest is summed as `(other)`. */
 const typesMax = 20;
 
@@ -50,12 +52,20 @@ export async function readMetrics(
   tenantIds: readonly string[],
   options: Span & { readonly granularityMs: number; readonly eventType: string | null },
 ): Promise<MetricsReport> {
+  const { fromMs, toMs, granularityMs } = options;
+  // Whole hours come from the counts by hour where the buckets are no finer; minutes fill the edges.
+  const hoursFromMs = Math.ceil(fromMs / hourMs) * hourMs;
+  const hoursToMs =
+    granularityMs < hourMs ? hoursFromMs : Math.max(hoursFromMs, Math.floor(toMs / hourMs) * hourMs);
+  const edgeMs = Math.min(hoursFromMs, toMs);
+  const range = (minutes: 1 | 60, from: string, to: string): string =>
+    `SELECT bucket, event_type, events, bytes FROM event_counts WHERE tenant_id = ANY ($1::text[])
+       AND bucket_minutes = ${minutes} AND bucket >= ${from}::timestamptz AND bucket < ${to}::timestamptz
+       AND ($5::text IS NULL OR event_type = $5)`;
   const { rows } = await client.query<CountRow>(
     `WITH counts AS MATERIALIZED (
-       SELECT date_bin($4::interval, received_minute, $2::timestamptz) AS bucket, event_type, sum(events) AS events, sum(bytes) AS bytes
-       FROM event_counts
-       WHERE tenant_id = ANY ($1::text[]) AND received_minute >= $2::timestamptz AND received_minute < $3::timestamptz
-         AND ($5::text IS NULL OR event_type = $5)
+       SELECT date_bin($4::interval, c.bucket, $2::timestamptz) AS bucket, event_type, sum(events) AS events, sum(bytes) AS bytes
+       FROM (${range(1, '$2', '$8')} UNION ALL ${range(60, '$9', '$10')} UNION ALL ${range(1, '$11', '$3')}) c
        GROUP BY 1, 2
      ), top AS (
        SELECT event_type FROM counts WHERE event_type <> $6 GROUP BY 1 ORDER BY sum(events) DESC, 1 LIMIT $7
@@ -64,12 +74,16 @@ export async function readMetrics(
      FROM counts LEFT JOIN top USING (event_type) GROUP BY 1, 2`,
     [
       tenantIds,
-      new Date(options.fromMs).toISOString(),
-      new Date(options.toMs).toISOString(),
-      `${options.granularityMs} milliseconds`,
+      isoOf(fromMs),
+      isoOf(toMs),
+      `${granularityMs} milliseconds`,
       options.eventType,
       otherTypes,
       typesMax,
+      isoOf(edgeMs),
+      isoOf(hoursFromMs),
+      isoOf(hoursToMs),
+      isoOf(Math.max(edgeMs, hoursToMs)),
     ],
   );
   return buildReport(rows, options);
@@ -168,4 +182,8 @@ export async function readStats(
     duplicates: outcome('duplicate'),
     processing_delay_ms: quantiles === null ? null : { p50, p95, p99, events },
   };
+}
+
+function isoOf(timeMs: number): string {
+  return new Date(timeMs).toISOString();
 }

@@ -7,7 +7,13 @@ import { formatCursor, parseCursor } from './cursor.ts';
 import { storeError } from './errors.ts';
 import { eventJson, pageJson } from './event-json.ts';
 import { readRawRecord } from './raw-record.ts';
-import { type EventFilter, type PageRequest, type StoredEvent, searchEvents } from './search.ts';
+import {
+  type EventFilter,
+  isPointSearch,
+  type PageRequest,
+  type StoredEvent,
+  searchEvents,
+} from './search.ts';
 
 const tags = ['events'];
 const dayMs = 86_400_000;
@@ -157,7 +163,7 @@ async function findEvent(
   const tenantIds = visibleTenants(request, dependencies);
   const filter: EventFilter = { ...anything, eventId };
   const { events } = await read(dependencies, 'event', tenantIds, (client) =>
-    searchEvents(client, tenantIds, filter, { limit: 1, after: null }),
+    searchEvents(client, tenantIds, filter, { limit: 1, after: null, nowMs: dependencies.clock.now() }),
   );
   if (events[0] === undefined)
     throw storeError('PULSE_STORE_EVENT_UNKNOWN', `There is no event '${eventId.slice(0, 200)}'.`);
@@ -186,13 +192,10 @@ function listRequest(
     eventType: query.event_type ?? null,
     predicate: query.q ?? null,
   };
-  const page = { limit: query.limit, after: query.cursor === undefined ? null : parseCursor(query.cursor) };
+  const after = query.cursor === undefined ? null : parseCursor(query.cursor);
+  const page = { limit: query.limit, after, nowMs };
   // A predicate has no index: unless something else bounds the search, it looks at one day.
-  const isBounded =
-    filter.fromMs !== null ||
-    filter.eventId !== null ||
-    filter.idempotencyKey !== null ||
-    filter.requestId !== null;
+  const isBounded = filter.fromMs !== null || isPointSearch(filter);
   if (filter.predicate === null || isBounded) return { query: filter, page };
   const endMs = filter.toMs ?? page.after?.receivedAtMs ?? nowMs;
   return { query: { ...filter, fromMs: endMs - dayMs }, page };

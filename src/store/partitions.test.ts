@@ -61,7 +61,7 @@ describe('day partitions', () => {
     const result = await retain(h, 2);
     assert.deepEqual(result.droppedDays, ['2026-01-20', '2026-02-26']);
     assert.equal(await h.count('events', 'acme'), 3);
-    assert.equal(await h.count('event_counts', 'acme'), 3);
+    assert.equal(await h.count('event_counts', 'acme'), 6);
     assert.deepEqual((await retain(h, 2)).droppedDays, []);
   });
 

@@ -111,8 +111,8 @@ const deletes = [
   `DELETE FROM events WHERE (tenant_id, event_id, received_at, epoch, partition, record_offset) IN
      (SELECT tenant_id, event_id, received_at, epoch, partition, record_offset FROM events WHERE received_at < $1 LIMIT $2)
    AND received_at < $1`,
-  `DELETE FROM event_counts WHERE (tenant_id, received_minute, event_type, topic, partition) IN
-     (SELECT tenant_id, received_minute, event_type, topic, partition FROM event_counts WHERE received_minute < $1 LIMIT $2)`,
+  `DELETE FROM event_counts WHERE (tenant_id, bucket_minutes, bucket, event_type, topic, partition) IN
+     (SELECT tenant_id, bucket_minutes, bucket, event_type, topic, partition FROM event_counts WHERE bucket < $1 LIMIT $2)`,
   `DELETE FROM store_parked WHERE (tenant_id, epoch, partition, record_offset) IN
      (SELECT tenant_id, epoch, partition, record_offset FROM store_parked WHERE received_at < $1 LIMIT $2)`,
 ];
