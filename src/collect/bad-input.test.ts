@@ -99,6 +99,8 @@ test('refuses bodies that are not UTF-8 or start with a byte order mark', async 
   await assertRefused(server, Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]), 400);
   await assertRefused(server, Buffer.from(`\ufeff${ok}`), 400);
   await assertRefused(server, Buffer.from(ok, 'utf16le'), 400);
+  await assertRefused(server, '{"\\x":1,"events":[1]}', 400);
+  await assertRefused(server, '{"\\u00', 400);
   await assertRefused(server, '', 400);
   await assertRefused(server, ' \n ', 400);
 });

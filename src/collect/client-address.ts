@@ -38,6 +38,20 @@ function unmapped(address: string): string {
 export function keptAddress(address: string | null, policy: ClientAddressPolicy): string | null {
   if (address === null || policy === 'drop') return null;
   if (policy === 'keep') return address;
+  let network = networks.get(address);
+  if (network === undefined) {
+    if (networks.size >= networksMax) networks.clear();
+    network = networkOf(address);
+    networks.set(address, network);
+  }
+  return network;
+}
+
+// Clients send many requests, and taking an address apart costs more than finding it here.
+const networks = new Map<string, string>();
+const networksMax = 4_096;
+
+function networkOf(address: string): string {
   if (!address.includes(':')) return `${address.slice(0, address.lastIndexOf('.'))}.0`;
   return `${firstGroups(address)}::`;
 }

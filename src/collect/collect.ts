@@ -4,7 +4,6 @@ import type { BlockList } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { eventBytesMax } from '../core/envelope.ts';
 import { PulseError } from '../core/errors.ts';
-import { uuidv7 } from '../core/ids.ts';
 import { internalError } from '../core/problem.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
 import type { RateLimiter } from '../ports/rate-limiter/rate-limiter.ts';
@@ -12,7 +11,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import type { Directory, Principal, Tenant } from '../tenancy/types.ts';
 import { type CollectSettings, parseAddressList } from './config.ts';
 import { ClientGone, collectError } from './errors.ts';
-import { collectPathOf, Exchange, givenRequestId } from './exchange.ts';
+import { collectPathOf, Exchange, givenRequestId, newRequestId } from './exchange.ts';
 import { Gate } from './gate.ts';
 import { type Entry, IdempotencyMemory, type Places } from './idempotency.ts';
 import { countRefused, counts, requestSeconds } from './metrics.ts';
@@ -101,8 +100,7 @@ class HttpCollect implements Collect {
   handle(request: IncomingMessage, response: ServerResponse): boolean {
     const path = collectPathOf(request.url);
     if (path === null) return false;
-    const requestId =
-      givenRequestId(request.headers['x-request-id']) ?? uuidv7(this.#dependencies.clock.now());
+    const requestId = givenRequestId(request.headers['x-request-id']) ?? newRequestId();
     const exchange = new Exchange(request, response, path, requestId, performance.now());
     if (request.method !== 'POST') {
       const detail = `${request.method} ${path} is not possible.`;
@@ -241,7 +239,8 @@ class HttpCollect implements Collect {
     nowMs: number,
   ): Promise<Places> {
     const { rawTopic, log } = this.#dependencies;
-    const raw = await rawTopic(tenant.tenantId);
+    const found = rawTopic(tenant.tenantId);
+    const raw = found instanceof Promise ? await found : found;
     if (split.events.length === 0) return { epoch: raw.epoch, partitions: [], offsets: [] };
     const { partitions } = raw;
     const context = { exchange, tenant, keyed, nowMs, proxies: this.#proxies, partitions };

@@ -1,4 +1,5 @@
 // One request and its answer on their way through collect, with what the steps have learnt so far.
+import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Tenant } from '../tenancy/types.ts';
 
@@ -70,4 +71,15 @@ export function givenRequestId(header: string | string[] | undefined): string | 
     if (code < 0x21 || code > 0x7e) return null;
   }
   return header;
+}
+
+// Unique per process by its random start, per request by the counter. A UUID would cost 0.4 µs more on each request and
+// three times the bytes in each record.
+const requestIdStart = randomBytes(6).toString('base64url');
+let requestCount = 0;
+
+/** A request id for a client that chose none. */
+export function newRequestId(): string {
+  requestCount++;
+  return `${requestIdStart}-${requestCount.toString(36)}`;
 }

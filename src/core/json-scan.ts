@@ -31,37 +31,72 @@ export function skipSpace(bytes: Buffer, at: number): number {
 export function skipValue(bytes: Buffer, at: number): number {
   const first = bytes[at];
   if (first === QUOTE) return skipString(bytes, at);
+  if (first === OPEN_BRACE || first === OPEN_BRACKET) return skipContainer(bytes, at, depthUnlimited);
   let i = at;
-  if (first !== OPEN_BRACE && first !== OPEN_BRACKET) {
-    while (i < bytes.length) {
-      const byte = bytes[i] as number;
-      if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isSpace(byte)) break;
-      i++;
-    }
-    return i;
-  }
-  let depth = 0;
   while (i < bytes.length) {
     const byte = bytes[i] as number;
-    if (byte === QUOTE) {
-      i = skipString(bytes, i);
-      continue;
-    }
+    if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isSpace(byte)) break;
     i++;
-    if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
-    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-      depth--;
-      if (depth === 0) return i;
-    }
   }
   return i;
 }
 
+/** As skipValue, but -1 when the value nests arrays and objects deeper than `depthMax`; also for bytes that are no JSON. */
+export function skipValueWithin(bytes: Buffer, at: number, depthMax: number): number {
+  const first = bytes[at];
+  return first === OPEN_BRACE || first === OPEN_BRACKET
+    ? skipContainer(bytes, at, depthMax)
+    : skipValue(bytes, at);
+}
+
+const depthUnlimited = 0x7fffffff;
+const plain = 0;
+const quote = 1;
+const open = 2;
+// One look-up per byte instead of up to five comparisons: this loop sees every byte of every batch.
+const kinds = new Uint8Array(256);
+kinds[QUOTE] = quote;
+kinds[OPEN_BRACE] = open;
+kinds[OPEN_BRACKET] = open;
+kinds[CLOSE_BRACE] = 3;
+kinds[CLOSE_BRACKET] = 3;
+
+function skipContainer(bytes: Buffer, at: number, depthMax: number): number {
+  const { length } = bytes;
+  let depth = 0;
+  let i = at;
+  while (i < length) {
+    const kind = kinds[bytes[i] as number];
+    i++;
+    if (kind === plain) continue;
+    if (kind === quote) {
+      // Short strings are stepped through right here: a call for each costs as much as the stepping.
+      const near = Math.min(length, i + stepsMax);
+      let isOpen = true;
+      while (isOpen && i < near) {
+        const byte = bytes[i] as number;
+        i += byte === BACKSLASH ? 2 : 1;
+        isOpen = byte !== QUOTE;
+      }
+      if (isOpen) i = skipStringFrom(bytes, i);
+    } else if (kind === open) {
+      depth++;
+      if (depth > depthMax) return -1;
+    } else {
+      depth--;
+      if (depth === 0) return i;
+    }
+  }
+  return length;
+}
+
+/** Strings inside events are mostly short: up to here, stepping byte by byte beats a native indexOf call per string. */
+const stepsMax = 48;
+
 /** Index just behind the string whose opening quote is at `at`. */
-// Strings inside events are mostly short: stepping byte by byte beats a native indexOf call per string.
 function skipString(bytes: Buffer, at: number): number {
   let i = at + 1;
-  const limit = Math.min(bytes.length, i + 48);
+  const limit = Math.min(bytes.length, i + stepsMax);
   while (i < limit) {
     const byte = bytes[i] as number;
     if (byte === QUOTE) return i + 1;

@@ -1,7 +1,7 @@
 // Finds the events inside a JSON body before it is parsed: their byte ranges, bounded in count, size and depth.
 // Expects any bytes: of text that is not JSON the ranges mean nothing, and parsing it fails afterwards.
 import { PulseError } from '../../core/errors.ts';
-import { objectMembers, skipSpace, skipValue } from '../../core/json-scan.ts';
+import { objectMembers, skipSpace, skipValue, skipValueWithin } from '../../core/json-scan.ts';
 import { collectError } from '../errors.ts';
 import { type SplitLimits, tooDeep, tooLarge } from './split.ts';
 
@@ -11,42 +11,6 @@ const COMMA = 0x2c;
 const COLON = 0x3a;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-
-const PLAIN = 0;
-const STRING = 1;
-const OPEN = 2;
-const CLOSE = 3;
-// One table look-up per byte instead of up to five comparisons: the scan of a batch is as long as its bytes.
-const kinds = new Uint8Array(256);
-kinds[QUOTE] = STRING;
-kinds[OPEN_BRACE] = OPEN;
-kinds[OPEN_BRACKET] = OPEN;
-kinds[CLOSE_BRACE] = CLOSE;
-kinds[CLOSE_BRACKET] = CLOSE;
-
-/** Index just behind the value at `at`, or -1 when it nests deeper than `depthMax`. */
-export function skipWithin(bytes: Buffer, at: number, depthMax: number): number {
-  if (kinds[bytes[at] as number] !== OPEN) return skipValue(bytes, at);
-  let depth = 0;
-  let i = at;
-  while (i < bytes.length) {
-    const kind = kinds[bytes[i] as number];
-    if (kind === PLAIN) {
-      i++;
-    } else if (kind === STRING) {
-      i = skipValue(bytes, i);
-    } else {
-      i++;
-      if (kind === OPEN) {
-        if (++depth > depthMax) return -1;
-      } else if (--depth === 0) return i;
-    }
-  }
-  return bytes.length;
-}
-
 /** The elements of an array. */
 export interface Elements {
   /** Start and end (exclusive) of each element in turn: twice as many numbers as elements. */
@@ -65,7 +29,7 @@ export function elementRanges(bytes: Buffer, at: number, limits: SplitLimits): E
   let i = skipSpace(bytes, at + 1);
   if (bytes[i] === CLOSE_BRACKET) return { ranges, end: i + 1 };
   while (i < bytes.length) {
-    const end = skipWithin(bytes, i, limits.depthMax);
+    const end = skipValueWithin(bytes, i, limits.depthMax);
     if (end === -1) throw tooDeep(ranges.length / 2, limits.depthMax);
     if (end - i > limits.eventBytesMax) throw tooLarge(ranges.length / 2, end - i, limits.eventBytesMax);
     if (ranges.length >= rangesMax) {
@@ -87,6 +51,8 @@ export interface ScannedObject {
   readonly events: Elements | PulseError | null;
   /** True when a member beside `events` nests deeper than an event may. */
   readonly tooDeep: boolean;
+  /** True when a name holds a backslash: `events` above may be wrong then, and `eventsByName` says it right. */
+  readonly hasEscapedName: boolean;
 }
 
 /** Scans the object at `at` once, for the array `events` and for the depth of everything beside it. */
@@ -107,7 +73,7 @@ export function scanObject(bytes: Buffer, at: number, limits: SplitLimits): Scan
       events = bytes[start] === OPEN_BRACKET ? tryElements(bytes, start, limits) : null;
       end = events !== null && 'end' in events ? events.end : skipValue(bytes, start);
     } else {
-      end = skipWithin(bytes, start, limits.depthMax - 1);
+      end = skipValueWithin(bytes, start, limits.depthMax - 1);
       if (end === -1) isTooDeep = true;
       if (end === -1) end = skipValue(bytes, start);
     }
@@ -115,15 +81,18 @@ export function scanObject(bytes: Buffer, at: number, limits: SplitLimits): Scan
     if (bytes[i] !== COMMA) break;
     i = skipSpace(bytes, i + 1);
   }
-  if (hasEscapedName) {
-    // `\u0065vents` is `events` too. Nobody writes it, so the slow way is good enough.
-    const range = objectMembers(bytes, at).get('events');
-    events =
-      range !== undefined && bytes[range.start] === OPEN_BRACKET
-        ? tryElements(bytes, range.start, limits)
-        : null;
-  }
-  return { end: i + 1, events, tooDeep: isTooDeep };
+  return { end: i + 1, events, tooDeep: isTooDeep, hasEscapedName };
+}
+
+/**
+ * The elements of the array `events` of the object at `at`, by the names as JSON.parse reads them: `\u0065vents` is
+ * `events` too. Slow, for objects with escapes in their names, which nobody writes. Expects bytes that are JSON.
+ */
+export function eventsByName(bytes: Buffer, at: number, limits: SplitLimits): Elements | PulseError | null {
+  const range = objectMembers(bytes, at).get('events');
+  return range !== undefined && bytes[range.start] === OPEN_BRACKET
+    ? tryElements(bytes, range.start, limits)
+    : null;
 }
 
 /** An event may have a field `events` of its own, which no limit of a batch concerns: so the refusal waits as a value. */

@@ -2,7 +2,7 @@
 import type { Protocol } from '../../core/envelope.ts';
 import { PulseError } from '../../core/errors.ts';
 import { isDeeperThan, skipSpace } from '../../core/json-scan.ts';
-import { elementRanges, scanObject } from './json-ranges.ts';
+import { elementRanges, eventsByName, scanObject } from './json-ranges.ts';
 import {
   asAttribute,
   type IncomingEvent,
@@ -63,16 +63,18 @@ function arrayOfEvents(body: Buffer, start: number, limits: SplitLimits, read: R
 function objectOfEvents(body: Buffer, start: number, limits: SplitLimits, read: ReadEvent): IncomingEvent[] {
   const scanned = scanObject(body, start, limits);
   if (scanned.tooDeep) throw tooDeep(0, limits.depthMax);
-  if (scanned.events === null) {
+  if (scanned.events === null && !scanned.hasEscapedName) {
     const value = trimmed(body, start);
     if (value.length > limits.eventBytesMax) throw tooLarge(0, value.length, limits.eventBytesMax);
     return [read(0, value, parseJson(body))];
   }
   const parsed = parseJson(body) as object;
+  const events = scanned.hasEscapedName ? eventsByName(body, start, limits) : scanned.events;
   // An event with a field `events` of its own has a type; a batch has none.
-  if (own(parsed, 'event_type') !== undefined) return [oneEvent(body, start, limits, read)];
-  if (scanned.events instanceof PulseError) throw scanned.events;
-  return readElements(body, scanned.events.ranges, own(parsed, 'events') as readonly unknown[], read);
+  if (events === null || own(parsed, 'event_type') !== undefined)
+    return [oneEvent(body, start, limits, read)];
+  if (events instanceof PulseError) throw events;
+  return readElements(body, events.ranges, own(parsed, 'events') as readonly unknown[], read);
 }
 
 function readElements(
