@@ -13,17 +13,17 @@ export interface Span {
   readonly toMs: number;
 }
 
-export interface Totals {
+interface Totals {
   readonly events: number;
   readonly bytes: number;
   readonly events_per_second: number;
 }
 
-export interface TypeTotals extends Totals {
+interface TypeTotals extends Totals {
   readonly event_type: string;
 }
 
-export interface SeriesPoint extends Totals {
+interface SeriesPoint extends Totals {
   /** Beginning of the bucket, ISO 8601 UTC. */
   readonly start: string;
   /** Events by type. */

@@ -33,7 +33,7 @@ export interface Step {
   readonly next: Applied;
 }
 
-export interface Move {
+interface Move {
   readonly epoch: number;
   readonly expected: StageOffsets;
   readonly next: StageOffsets;

@@ -7,8 +7,7 @@ import { registerPipelineRoutes } from './pipeline-routes.ts';
 import { registerReceiptRoutes } from './receipt-routes.ts';
 import { registerStreamRoute } from './stream-routes.ts';
 
-export type { StoreRouteDependencies } from './access.ts';
-export { createStore, type Store, type StoreDependencies, type StoreStatus } from './store.ts';
+export { createStore } from './store.ts';
 
 /** Registers every read route of this room; `registerAuthentication` must have run on the application. */
 export function registerStoreRoutes(app: FastifyInstance, dependencies: StoreRouteDependencies): void {

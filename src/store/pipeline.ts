@@ -6,7 +6,7 @@ import type { TopicNames } from '../tenancy/types.ts';
 import { read, type StoreRouteDependencies } from './access.ts';
 
 /** One partition of a stage's input topic. */
-export interface PartitionReport {
+interface PartitionReport {
   readonly topic: string;
   readonly partition: number;
   readonly state: 'running' | 'stopped';
@@ -19,7 +19,7 @@ export interface PartitionReport {
   readonly error: { readonly code: string; readonly detail: string | null; readonly at: string } | null;
 }
 
-export interface StageReport {
+interface StageReport {
   readonly stage: 'process' | 'dead-letters' | 'store';
   readonly state: 'running' | 'stopped';
   readonly lag_events: number;

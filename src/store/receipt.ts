@@ -7,7 +7,7 @@ import { storeError } from './errors.ts';
 import { type RawRecord, readRawRecord } from './raw-record.ts';
 
 /** One stage's part of the answer. */
-export interface StageReport {
+interface StageReport {
   readonly state: 'done' | 'waiting' | 'parked';
   readonly at: string | null;
 }
@@ -144,7 +144,7 @@ interface Evidence {
 }
 
 /** The rule of DESIGN §5.6 over what was found. */
-export function judgeReceipt({ receipt, raw, progress, facts }: Evidence): ReceiptReport {
+function judgeReceipt({ receipt, raw, progress, facts }: Evidence): ReceiptReport {
   const headers = raw.kind === 'found' ? raw.record.headers : null;
   const { deadLetter, claims, events, isParked } = facts;
   const receivedAt = headers?.[header.receivedAt] ?? isoOf(deadLetter?.received_at);

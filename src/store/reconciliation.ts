@@ -6,7 +6,7 @@ import { read, type StoreRouteDependencies } from './access.ts';
 import { stage as storeStage } from './stage.ts';
 
 /** Sums of one minute or of a range. */
-export interface Sums {
+interface Sums {
   readonly accepted: number;
   readonly stored: number;
   readonly duplicates: number;

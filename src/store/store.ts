@@ -29,7 +29,7 @@ export interface StoreDependencies {
   >;
 }
 
-export interface StoreStatus {
+interface StoreStatus {
   readonly inTrouble: readonly (TopicPartition & Trouble)[];
   readonly failures: readonly NonNullable<LaneStatus['failure']>[];
 }

@@ -25,6 +25,8 @@ export function registerStreamRoute(app: FastifyInstance, dependencies: StoreRou
     '/v1/events/stream',
     {
       onRequest: allow,
+      // A HEAD request would take a client's place and never say anything.
+      exposeHeadRoute: false,
       schema: {
         tags: ['events'],
         summary: 'Live tail: valid events as they come, as server-sent events.',

@@ -8,9 +8,9 @@ import { storeSettings } from '../config.ts';
 import { registerStoreRoutes } from '../index.ts';
 import { type Harness, keyOf } from './harness.ts';
 
-export const adminToken = 'the-administrator';
+const adminToken = 'the-administrator';
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly text: string;
   // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape.

@@ -26,7 +26,7 @@ export function keyOf(tenantId: string): string {
 }
 
 /** Tenants in memory, each with one key that may read. */
-export class HandMadeDirectory implements Directory {
+class HandMadeDirectory implements Directory {
   readonly #tenants = new Map<string, Tenant>();
 
   add(tenantId: string, kind: Tenant['topics'] = 'shared'): void {
