@@ -29,6 +29,25 @@ describe('parseTime', () => {
     }
   });
 
+  test('reads and writes the canonical form like any other, day after day', () => {
+    const texts = [
+      '2026-01-31T23:59:59.999Z',
+      '2026-02-01T00:00:00.000Z',
+      '2026-01-31T00:00:00.007Z',
+      '1969-12-31T23:59:59.099Z',
+    ];
+    for (const text of [...texts, ...texts]) assert.equal(iso(text), text);
+    for (const text of [
+      '2026-01-31T24:00:00.000Z',
+      '2026-01-31T23:60:00.000Z',
+      '2026-01-31T2x:00:00.000Z',
+      '2026-02-30T00:00:00.000Z',
+    ]) {
+      assert.equal(iso(text), 'format', text);
+    }
+    assert.equal(iso('2016-12-31T23:59:60.000Z'), '2016-12-31T23:59:59.999Z');
+  });
+
   test('keeps a leap second inside its day and refuses other seconds 60', () => {
     assert.equal(iso('2016-12-31T23:59:60Z'), '2016-12-31T23:59:59.999Z');
     assert.equal(iso('2017-01-01T08:59:60.7+09:00'), '2016-12-31T23:59:59.999Z');

@@ -32,9 +32,31 @@ export function parseTime(value: unknown): TimeResult {
   return failure('type', 'must be an RFC 3339 string or an epoch number in seconds or milliseconds');
 }
 
-/** Writes ISO 8601 in UTC with milliseconds. Only for times inside the bounds of `parseTime`. */
+/**
+ * Writes ISO 8601 in UTC with milliseconds. Only for times inside the bounds of `parseTime`.
+ * Cost: times of one day share its date, which makes it several times as fast as Date for the times of one batch.
+ */
 export function formatTime(timeMs: number): string {
-  return new Date(timeMs).toISOString();
+  const day = Math.floor(timeMs / dayMs);
+  if (day !== formattedDay) {
+    formattedDate = new Date(day * dayMs).toISOString().slice(0, 11);
+    formattedDay = day;
+  }
+  const ms = timeMs - day * dayMs;
+  const minutes = Math.floor(ms / 60_000);
+  const inMinute = ms - minutes * 60_000;
+  const seconds = Math.floor(inMinute / 1000);
+  const hours = Math.floor(minutes / 60);
+  const fraction = inMinute - seconds * 1000;
+  return `${formattedDate}${two(hours)}:${two(minutes - hours * 60)}:${two(seconds)}.${fraction < 100 ? '0' : ''}${two(fraction)}Z`;
+}
+
+const dayMs = 86_400_000;
+let formattedDay = Number.NaN;
+let formattedDate = '';
+
+function two(value: number): string {
+  return value < 10 ? `0${value}` : `${value}`;
 }
 
 function parseEpoch(value: number): TimeResult {
@@ -48,6 +70,8 @@ function secondsToMs(seconds: number): number {
 }
 
 function parseTimeText(text: string): TimeResult {
+  const quick = parseCanonical(text);
+  if (quick !== null) return quick;
   const match = text.length > timeCharsMax ? null : rfc3339.exec(text);
   if (match === null)
     return failure('format', `${shown(text)} is no RFC 3339 time such as 2026-01-31T12:00:00.000Z`);
@@ -71,9 +95,42 @@ function parseTimeText(text: string): TimeResult {
     return failure('format', `${shown(text)} names no real day, time or offset`);
   }
   const minuteMs =
-    daysSinceEpoch(year, month, day) * 86_400_000 + hour * 3_600_000 + (minute - offsetMinutes) * 60_000;
+    daysSinceEpoch(year, month, day) * dayMs + hour * 3_600_000 + (minute - offsetMinutes) * 60_000;
   if (second === 60) return leapSecond(text, minuteMs);
   return inRange(minuteMs + second * 1000 + fractionMs(match[7]));
+}
+
+let canonicalDate = '';
+let canonicalDayMs = 0;
+
+/** Exactly what `formatTime` writes, on a day that was read before; null for all else. Most times are of this form and day. */
+function parseCanonical(text: string): TimeResult | null {
+  if (text.length !== 24 || text.charCodeAt(23) !== 0x5a || text.charCodeAt(19) !== 0x2e) return null;
+  if (text.charCodeAt(13) !== 0x3a || text.charCodeAt(16) !== 0x3a) return null;
+  const date = text.slice(0, 11);
+  if (date !== canonicalDate) {
+    const start = parseTimeText(`${date}00:00:00Z`);
+    if (!start.ok) return null;
+    canonicalDate = date;
+    canonicalDayMs = start.timeMs;
+  }
+  const hour = digits(text, 11, 13);
+  const minute = digits(text, 14, 16);
+  const second = digits(text, 17, 19);
+  const ms = digits(text, 20, 23);
+  if (!(hour <= 23 && minute <= 59 && second <= 59 && ms <= 999)) return null;
+  return { ok: true, timeMs: canonicalDayMs + hour * 3_600_000 + minute * 60_000 + second * 1000 + ms };
+}
+
+/** The number that the digits spell; NaN when one of them is no digit. */
+function digits(text: string, from: number, to: number): number {
+  let value = 0;
+  for (let i = from; i < to; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (!(digit >= 0 && digit <= 9)) return Number.NaN;
+    value = value * 10 + digit;
+  }
+  return value;
 }
 
 function leapSecond(text: string, minuteMs: number): TimeResult {

@@ -35,6 +35,16 @@ test('finds numbers that overflow a double or the scale of a numeric', () => {
   assert.deepEqual(found(`[0.${'0'.repeat(16_383)}1]`), ['/0 range']);
 });
 
+test('finds a long run of digits wherever it stands', () => {
+  for (let before = 0; before < 450; before += 7) {
+    assert.deepEqual(
+      found(`["${'x'.repeat(before)}",1${'0'.repeat(309)}]`),
+      ['/1 range'],
+      `behind ${before} characters`,
+    );
+  }
+});
+
 test('keeps big integers and digits inside strings', () => {
   assert.deepEqual(found(`[9007199254740993,${'9'.repeat(300)},"1e400","${'7'.repeat(500)}"]`), []);
 });

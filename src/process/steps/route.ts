@@ -87,13 +87,16 @@ function withRoom(
   own: Record<string, string>,
   others: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  let count = Object.keys(own).length;
+  let count = 0;
   let bytes = 0;
-  for (const name in own) bytes += name.length + Buffer.byteLength(own[name] as string) + 8;
+  for (const name in own) {
+    count++;
+    bytes += sizeOf(name, own[name] as string);
+  }
   for (const name in others) {
-    if (name in own || isOutputOnly(name)) continue;
+    if (own[name] !== undefined || isOutputOnly(name)) continue;
     const text = others[name] as string;
-    bytes += name.length + Buffer.byteLength(text) + 8;
+    bytes += sizeOf(name, text);
     count++;
     if (count > headersMax || bytes > headerBytesMax) return own;
     own[name] = text;
@@ -101,13 +104,20 @@ function withRoom(
   return own;
 }
 
+/** Bytes that a header takes, or more: short texts are not worth counting. */
+function sizeOf(name: string, text: string): number {
+  return name.length + 8 + (text.length < 128 ? text.length * 3 : Buffer.byteLength(text));
+}
+
+const outputOnly = new Set<string>([
+  header.sourcePosition,
+  header.previousPosition,
+  header.deadLetterCode,
+  header.deadLetterStage,
+  header.deadLetterFailures,
+]);
+
 /** Headers that only process writes; on a raw record they are somebody else's. */
 function isOutputOnly(name: string): boolean {
-  return (
-    name === header.sourcePosition ||
-    name === header.previousPosition ||
-    name === header.deadLetterCode ||
-    name === header.deadLetterStage ||
-    name === header.deadLetterFailures
-  );
+  return outputOnly.has(name);
 }
