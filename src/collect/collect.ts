@@ -14,7 +14,7 @@ import { ClientGone, collectError } from './errors.ts';
 import { collectPathOf, Exchange, givenRequestId, newRequestId } from './exchange.ts';
 import { Gate } from './gate.ts';
 import { type Entry, IdempotencyMemory, type Places } from './idempotency.ts';
-import { countRefused, counts, requestSeconds } from './metrics.ts';
+import { collectMetrics, countRefused, counts } from './metrics.ts';
 import type { SplitBody } from './protocols/split.ts';
 import { rebuildIdempotency } from './rebuild-idempotency.ts';
 import { answerProblem, answerReceipts } from './steps/answer.ts';
@@ -27,7 +27,7 @@ import { BodyReader, checkLength } from './steps/read-body.ts';
 import { fingerprint, idempotencyKeyOf } from './steps/remember.ts';
 import { type BodyKind, bodyKind, splitBody } from './steps/split-body.ts';
 
-export interface CollectDependencies {
+interface CollectDependencies {
   readonly log: EventLog;
   readonly directory: Directory;
   /** The principal of a request. Errors: 401 without a valid credential. */
@@ -40,7 +40,7 @@ export interface CollectDependencies {
   readonly rawTopic: (tenantId: string) => RawTopic | Promise<RawTopic>;
 }
 
-export interface CollectStatus {
+interface CollectStatus {
   readonly inFlightRequests: number;
   readonly inFlightBytes: number;
   readonly isDraining: boolean;
@@ -149,7 +149,7 @@ class HttpCollect implements Collect {
     try {
       await this.#collect(exchange);
       counts.answers[2]! += 1;
-      requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
+      collectMetrics.requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
     } catch (error) {
       this.#refuse(exchange, error);
     } finally {
@@ -274,6 +274,6 @@ class HttpCollect implements Collect {
     counts.answers[Math.floor(known.status / 100)]! += 1;
     countRefused(known.code);
     answerProblem(exchange, known, allow);
-    requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
+    collectMetrics.requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
   }
 }

@@ -1,6 +1,6 @@
 // The two routes of collect for the OpenAPI description. Collect takes their requests before Fastify sees them.
 import type { FastifyInstance } from 'fastify';
-import { internalError } from '../core/problem.ts';
+import { internalError, problemMediaType } from '../core/problem.ts';
 
 const receipt = {
   type: 'object',
@@ -95,7 +95,7 @@ function responses(ok: object): Record<number, object> {
   const all: Record<number, object> = { 202: { description: 'Every accepted event is durable.', ...ok } };
   for (const [status, description] of Object.entries(problems)) {
     const content = {
-      'application/problem+json': { schema: { type: 'object', additionalProperties: true } },
+      [problemMediaType]: { schema: { type: 'object', additionalProperties: true } },
     };
     all[Number(status)] = { description, content };
   }

@@ -13,7 +13,7 @@ export interface Places {
 const plainMax = 16;
 
 /** The same places in as little memory as they need. */
-export function compactPlaces(places: Places): Places {
+function compactPlaces(places: Places): Places {
   if (places.offsets.length <= plainMax) return places;
   return {
     epoch: places.epoch,

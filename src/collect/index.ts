@@ -1,6 +1,5 @@
 // The collect room as src/server sees it.
-export { type Collect, type CollectDependencies, type CollectStatus, createCollect } from './collect.ts';
+export { type Collect, createCollect } from './collect.ts';
 export { collectSettings } from './config.ts';
 export { registerCollectDocs } from './docs.ts';
 export { collectServerOptions } from './server-options.ts';
-export type { RawTopic } from './steps/append.ts';

@@ -27,81 +27,73 @@ export function countRefused(code: string): void {
   counts.refused.set(code, (counts.refused.get(code) ?? 0) + 1);
 }
 
-export const requestSeconds = new BucketHistogram({
-  name: 'pulse_collect_request_duration_seconds',
-  help: 'Time from the headers of a request to its answer.',
-  buckets: latencyBucketsSeconds,
-  registers: [registry],
-});
+/** Every metric of collect. */
+export const collectMetrics = {
+  requestSeconds: new BucketHistogram({
+    name: 'pulse_collect_request_duration_seconds',
+    help: 'Time from the headers of a request to its answer.',
+    buckets: latencyBucketsSeconds,
+    registers: [registry],
+  }),
+  appendSeconds: new BucketHistogram({
+    name: 'pulse_collect_append_duration_seconds',
+    help: 'Time until the events of a request were durable in the log.',
+    buckets: latencyBucketsSeconds,
+    registers: [registry],
+  }),
+  requests: new Counter({
+    name: 'pulse_collect_requests_total',
+    help: 'Answered requests by class of status; `gone` had nobody left to answer.',
+    labelNames: ['status'] as const,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (let digit = 2; digit <= 5; digit++) this.inc({ status: `${digit}xx` }, counts.answers[digit] ?? 0);
+      this.inc({ status: 'gone' }, counts.gone);
+    },
+  }),
+  refused: new Counter({
+    name: 'pulse_collect_refused_total',
+    help: 'Refused requests and NDJSON lines by error code; throttled ones are PULSE_COLLECT_RATE_LIMITED.',
+    labelNames: ['code'] as const,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [code, count] of counts.refused) this.inc({ code }, count);
+    },
+  }),
+  events: counter(
+    'pulse_collect_events_total',
+    'Events accepted: durable in the raw log.',
+    () => counts.events,
+  ),
+  eventBytes: counter(
+    'pulse_collect_event_bytes_total',
+    'Bytes of accepted events, without headers.',
+    () => counts.eventBytes,
+  ),
+  replays: counter(
+    'pulse_collect_idempotent_replays_total',
+    'Requests answered from memory because their Idempotency-Key was known.',
+    () => counts.replays,
+  ),
+  inFlightRequests: gauge('pulse_collect_in_flight_requests', 'Requests in hand now.', () =>
+    counts.inFlightRequests(),
+  ),
+  inFlightBytes: gauge('pulse_collect_in_flight_bytes', 'Bytes of bodies in memory now.', () =>
+    counts.inFlightBytes(),
+  ),
+  idempotencyKeys: gauge('pulse_collect_idempotency_keys', 'Idempotency-Keys remembered now.', () =>
+    counts.rememberedKeys(),
+  ),
+  idempotencyHorizon: gauge(
+    'pulse_collect_idempotency_horizon_seconds',
+    'How far back Idempotency-Keys are remembered; less than configured when memory runs out.',
+    () => counts.idempotencyHorizonMs() / 1000,
+  ),
+};
 
-export const appendSeconds = new BucketHistogram({
-  name: 'pulse_collect_append_duration_seconds',
-  help: 'Time until the events of a request were durable in the log.',
-  buckets: latencyBucketsSeconds,
-  registers: [registry],
-});
-
-export const requestsTotal = new Counter({
-  name: 'pulse_collect_requests_total',
-  help: 'Answered requests by class of status; `gone` had nobody left to answer.',
-  labelNames: ['status'] as const,
-  registers: [registry],
-  collect() {
-    this.reset();
-    for (let digit = 2; digit <= 5; digit++) {
-      this.inc({ status: `${digit}xx` }, counts.answers[digit] ?? 0);
-    }
-    this.inc({ status: 'gone' }, counts.gone);
-  },
-});
-
-export const eventsTotal = plainCounter(
-  'pulse_collect_events_total',
-  'Events accepted: durable in the raw log.',
-  () => counts.events,
-);
-export const eventBytesTotal = plainCounter(
-  'pulse_collect_event_bytes_total',
-  'Bytes of accepted events, without headers.',
-  () => counts.eventBytes,
-);
-export const replaysTotal = plainCounter(
-  'pulse_collect_idempotent_replays_total',
-  'Requests answered from memory because their Idempotency-Key was known.',
-  () => counts.replays,
-);
-
-export const refusedTotal = new Counter({
-  name: 'pulse_collect_refused_total',
-  help: 'Refused requests and NDJSON lines by error code; throttled ones are PULSE_COLLECT_RATE_LIMITED.',
-  labelNames: ['code'] as const,
-  registers: [registry],
-  collect() {
-    this.reset();
-    for (const [code, count] of counts.refused) this.inc({ code }, count);
-  },
-});
-
-export const inFlightRequests = plainGauge('pulse_collect_in_flight_requests', 'Requests in hand now.', () =>
-  counts.inFlightRequests(),
-);
-export const inFlightBytes = plainGauge(
-  'pulse_collect_in_flight_bytes',
-  'Bytes of bodies in memory now.',
-  () => counts.inFlightBytes(),
-);
-export const rememberedKeys = plainGauge(
-  'pulse_collect_idempotency_keys',
-  'Idempotency-Keys remembered now.',
-  () => counts.rememberedKeys(),
-);
-export const idempotencyHorizon = plainGauge(
-  'pulse_collect_idempotency_horizon_seconds',
-  'How far back Idempotency-Keys are remembered; less than configured when memory runs out.',
-  () => counts.idempotencyHorizonMs() / 1000,
-);
-
-function plainCounter(name: string, help: string, read: () => number): Counter {
+function counter(name: string, help: string, read: () => number): Counter {
   return new Counter({
     name,
     help,
@@ -113,7 +105,7 @@ function plainCounter(name: string, help: string, read: () => number): Counter {
   });
 }
 
-function plainGauge(name: string, help: string, read: () => number): Gauge {
+function gauge(name: string, help: string, read: () => number): Gauge {
   return new Gauge({
     name,
     help,

@@ -74,7 +74,7 @@ function testAuthenticate(directory: Directory): (headers: IncomingHttpHeaders) 
   };
 }
 
-export function testDirectory(tenants: readonly Tenant[]): Directory {
+function testDirectory(tenants: readonly Tenant[]): Directory {
   const names = { raw: rawTopic, valid: 'events.valid', dlq: 'events.dlq' };
   return {
     principal: () => null,

@@ -1,7 +1,7 @@
 // Step: the records into the log. When this resolves they are durable, and only then is anything answered.
 import type { EventLog, LogRecord } from '../../ports/event-log/event-log.ts';
 import type { Places } from '../idempotency.ts';
-import { appendSeconds } from '../metrics.ts';
+import { collectMetrics } from '../metrics.ts';
 
 /** The raw topic of a tenant. */
 export interface RawTopic {
@@ -22,7 +22,7 @@ const nothingStored = new Set([
 export async function append(log: EventLog, raw: RawTopic, records: readonly LogRecord[]): Promise<Places> {
   const startedMs = performance.now();
   const offsets = await log.append(raw.topic, records);
-  appendSeconds.add((performance.now() - startedMs) / 1000);
+  collectMetrics.appendSeconds.add((performance.now() - startedMs) / 1000);
   const partitions: number[] = new Array(records.length);
   for (let i = 0; i < records.length; i++) partitions[i] = records[i]!.partition;
   return { epoch: raw.epoch, partitions, offsets };

@@ -1,6 +1,5 @@
 // Step: log records of the events of one request. Headers say what collect knows; the value stays the event's own bytes.
 import type { BlockList } from 'node:net';
-import type { Clock } from '../../core/clock.ts';
 import { header } from '../../core/envelope.ts';
 import { uuidv5, uuidv7 } from '../../core/ids.ts';
 import { type LogRecord, partitionFor } from '../../ports/event-log/event-log.ts';
@@ -97,11 +96,6 @@ function isoTime(nowMs: number): string {
     isoText = new Date(nowMs).toISOString();
   }
   return isoText;
-}
-
-/** Time of receipt: one reading of the clock for all events of a request. */
-export function receivedAtMs(clock: Clock): number {
-  return Math.floor(clock.now());
 }
 
 /**

@@ -53,7 +53,7 @@ function unsupported(type: string): Error {
 }
 
 /** The media type in lower case without parameters; '' when there is none. */
-export function mediaType(contentType: string | undefined): string {
+function mediaType(contentType: string | undefined): string {
   if (contentType === undefined || contentType === 'application/json') return contentType ?? '';
   const end = contentType.indexOf(';');
   return (end === -1 ? contentType : contentType.slice(0, end)).trim().toLowerCase();
