@@ -18,7 +18,7 @@ import { platformTenantId } from '../steps/identify.ts';
 import { type DeadLetterRow, toRow } from './rows.ts';
 
 /** Name in positions and errors, and the consumer group. */
-export const deadLettersStage = 'dead-letters';
+const deadLettersStage = 'dead-letters';
 /** Name in `stage_counts`. */
 const countedStage = 'dead_letters';
 
