@@ -14,7 +14,7 @@ export const processSettings = {
   PULSE_PROCESS_BATCH_RECORDS: integer({
     help: 'Most records that one loop judges and claims at once.',
     unit: 'records',
-    defaultValue: 1_500,
+    defaultValue: 1_000,
     min: 1,
     max: 10_000,
   }),
