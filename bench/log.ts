@@ -61,10 +61,14 @@ async function appendRate(
   const cpu = process.cpuUsage();
   const started = performance.now();
   let events = 0;
-  while (performance.now() - started < ms) {
-    await Promise.all(calls.map((call) => log.append(topic, call)));
-    events += shape.records;
-  }
+  // Two clients: one group is gathered while the other is written, as under any load.
+  const client = async (): Promise<void> => {
+    while (performance.now() - started < ms) {
+      await Promise.all(calls.map((call) => log.append(topic, call)));
+      events += shape.records;
+    }
+  };
+  await Promise.all([client(), client()]);
   const elapsedMs = performance.now() - started;
   const used = process.cpuUsage(cpu);
   return {

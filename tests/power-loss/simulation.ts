@@ -91,6 +91,8 @@ class Simulation {
   #recovered = false;
   /** Set once the topic was made for sure. */
   #topicMade = false;
+  /** Set once the group has joined for sure. */
+  #groupMade = false;
 
   constructor(seed: number) {
     this.#random = new SeededRandom(seed);
@@ -148,6 +150,9 @@ class Simulation {
       await this.#makeTopic(log);
       await this.#checkAll(log);
       this.#recovered = true;
+      // Also before the group is back: retention must remember it.
+      if (this.#groupMade && this.#random.chance(0.3))
+        this.#story.removedSegments += await log.removeExpired();
       await this.#act(log, () => mount.isDown);
       if (this.#random.chance(0.5)) await log.close();
     } catch (error) {
@@ -186,6 +191,7 @@ class Simulation {
 
   async #act(log: EmbeddedEventLog, isDown: () => boolean): Promise<void> {
     const consumer = await log.consume({ group, topics: [topic], from: 'earliest' });
+    this.#groupMade = true;
     const underWay: Promise<void>[] = [];
     const steps = this.#random.between(5, 40);
     for (let step = 0; step < steps && !isDown(); step++) {
@@ -256,6 +262,8 @@ class Simulation {
     const earliestOf: number[] = [];
     for (const { partition, earliest, end } of await log.bounds(topic)) {
       earliestOf[partition] = earliest;
+      const committed = Math.max(...(this.#witness.askedCommits[partition] ?? []));
+      assert.ok(earliest <= committed, `offsets ${committed} to ${earliest} were removed unread`);
       const records: StoredRecord[] = [];
       for (let offset = earliest; offset < end; ) {
         const some = await log.read(topic, partition, offset, { recordsMax: 1_000, bytesMax: 1_000_000 });

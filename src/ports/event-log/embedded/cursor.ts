@@ -76,12 +76,15 @@ export class Cursor {
   async #openScanner(): Promise<SegmentScanner> {
     if (this.#scanner !== null) return this.#scanner;
     const { fileSystem, topic } = this.#reader;
+    const open = (): Promise<LogFile> =>
+      fileSystem.open(join(topic.directory, segmentName(this.#segmentBase)), 'read');
     try {
-      this.#file = await fileSystem.open(join(topic.directory, segmentName(this.#segmentBase)), 'read');
+      this.#file = await open();
     } catch (error) {
       if (!isFileError(error, 'ENOENT')) throw error;
-      const detail = `The part of topic ${topic.topic} that was to be read next was removed by retention.`;
-      throw logError('PULSE_LOG_OFFSET_LOST', detail, { cause: error });
+      // A reader that waited at the end of a segment needs nothing of it: retention may have removed it meanwhile.
+      await this.#enterNextSegment();
+      this.#file = await open();
     }
     this.#scanner = new SegmentScanner(this.#file, this.#position, topic.incarnationBytes);
     return this.#scanner;
@@ -91,10 +94,17 @@ export class Cursor {
   async #enterNextSegment(): Promise<void> {
     const segments = await this.#reader.segments();
     const next = segments.find((segment) => segment.base === this.#sequence);
+    if (this.#sequence < (segments[0]?.base ?? 0)) throw this.#lost();
     if (next === undefined) throw await this.#damaged(`group ${this.#sequence} is not there`);
     await this.close();
     this.#segmentBase = next.base;
     this.#position = next.headerBytes;
+  }
+
+  #lost(): Error {
+    const { topic } = this.#reader.topic;
+    const detail = `The part of topic ${topic} that was to be read next was removed by retention.`;
+    return logError('PULSE_LOG_OFFSET_LOST', detail, { details: { topic } });
   }
 
   /** Drops the buffered bytes as well, so that a restored file is read anew. */

@@ -6,11 +6,11 @@ import { encodeRecord, type Sink } from './record-codec.ts';
 /** Bytes of the fixed group header. */
 export const groupHeaderBytes = 56;
 /** Bytes of one row of the partition table behind the records. */
-export const partitionRowBytes = 16;
+const partitionRowBytes = 16;
 /** 'PGRP' as little-endian bytes. */
 export const groupMagic = Buffer.from('PGRP', 'latin1');
 const groupMagicNumber = groupMagic.readUInt32LE(0);
-export const groupFormatVersion = 1;
+const groupFormatVersion = 1;
 
 /** A partition's share of a group. */
 export interface PartitionShare {
@@ -175,7 +175,7 @@ export function checkGroup(bytes: Buffer, start: number, end: number, incarnatio
 }
 
 /** Longer groups are never written: one append call is bounded by the pending bytes of the writer. */
-export const groupBytesLimit = 2 ** 31;
+const groupBytesLimit = 2 ** 31;
 
 function viewOf(bytes: Buffer, start: number, totalBytes: number): GroupView {
   const recordsStart = start + groupHeaderBytes;

@@ -146,6 +146,6 @@ export class JournalReader {
   }
 }
 
-export function endPlace(end: PublishedEnd): Place {
+function endPlace(end: PublishedEnd): Place {
   return { segmentBase: end.segmentBase, position: end.position, sequence: end.sequence + 1 };
 }

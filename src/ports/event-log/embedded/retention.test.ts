@@ -102,3 +102,24 @@ test('names a lost range to a consumer sent below the earliest offset, and goes 
   assert.ok(lost > 0);
   assert.deepEqual([...partitions], [1]);
 });
+
+test('goes on when the segment at whose end a reader waited was removed', async (t) => {
+  const { folder, log } = await filled(t, { retentionMs: 0, retentionBytes: 1 });
+  const append = (): Promise<unknown> => log.append('t', [record(0, 'x'.repeat(1_000))]);
+  for (let i = 0; i < 6; i++) await append();
+  const full = (await folder.segments('t')).length;
+  const consumer = await log.consume({ group: 'g', topics: ['t'], from: 'end' });
+  assert.deepEqual(await consumer.poll({ ...plenty, waitMs: 0 }), []);
+  await append();
+  assert.equal(
+    (await folder.segments('t')).length,
+    full + 1,
+    'the reader waits at the very end of a segment',
+  );
+  assert.equal(await log.removeExpired(), full);
+  const [batch] = await consumer.poll({ ...plenty, waitMs: 0 });
+  assert.deepEqual(
+    batch?.records.map((one) => one.offset),
+    [36],
+  );
+});

@@ -6,7 +6,7 @@ import type { FileSystem, LogFile } from './file-system.ts';
 import { getUint64, putUint64 } from './group-codec.ts';
 
 /** Version of everything under a topic's directory. */
-export const topicFormatVersion = 1;
+const topicFormatVersion = 1;
 export const topicNamePattern = /^[a-z0-9_][a-z0-9._-]{0,199}$/;
 
 /** A topic as its files tell. */
@@ -215,7 +215,7 @@ export function segmentName(base: number): string {
 }
 
 /** Base sequence of a segment's file name; null for other names. */
-export function segmentBaseOf(name: string): number | null {
+function segmentBaseOf(name: string): number | null {
   return /^\d{20}\.segment$/.test(name) ? Number(name.slice(0, 20)) : null;
 }
 

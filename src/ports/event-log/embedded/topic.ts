@@ -1,7 +1,7 @@
 // One topic of one EventLog: its reader, its writer once something is appended, and the news of what became durable.
 import { join } from 'node:path';
 import type { Clock } from '../../../core/clock.ts';
-import { PulseError } from '../../../core/errors.ts';
+import { hasCode, PulseError } from '../../../core/errors.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
 import { type LogRecord, logError } from '../event-log.ts';
@@ -23,6 +23,8 @@ export interface TopicContext {
 /** Pause of a follower while records keep coming, and how long it takes for "keep coming" to end. */
 const busyPauseMs = 1;
 const busyForMs = 50;
+/** A topic that was found damaged is looked at again after this long. */
+const damageRetryMs = 1_000;
 
 /** Opens lazily: reading needs no lock, the first append takes it. */
 export class Topic {
@@ -97,7 +99,9 @@ export class Topic {
   /** Takes the topic's lock and recovers its journal. Errors: PULSE_LOG_IN_USE, PULSE_LOG_CORRUPT. */
   openWriter(): Promise<JournalWriter> {
     this.#opening ??= this.#openWriter().catch((error: unknown) => {
-      this.#opening = null;
+      // Damage does not mend itself: the search for it is not repeated for every append.
+      if (hasCode(error, 'PULSE_LOG_CORRUPT')) setTimeout(() => this.#forgetOpening(), damageRetryMs).unref();
+      else this.#forgetOpening();
       if (error instanceof PulseError) throw error;
       const code = isDiskFull(error) ? 'PULSE_LOG_DISK_FULL' : 'PULSE_LOG_FAILED';
       const why = error instanceof Error ? error.message : String(error);
@@ -106,6 +110,10 @@ export class Topic {
       });
     });
     return this.#opening;
+  }
+
+  #forgetOpening(): void {
+    this.#opening = null;
   }
 
   async #openWriter(): Promise<JournalWriter> {

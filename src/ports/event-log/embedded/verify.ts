@@ -20,7 +20,7 @@ import {
 } from './topic-files.ts';
 
 /** A place where something is wrong. */
-export interface Problem {
+interface Problem {
   /** `torn`: a last group that was never acknowledged and is cut off at the next start. `corrupt`: damage. */
   readonly kind: 'torn' | 'corrupt';
   readonly file: string;
@@ -29,7 +29,7 @@ export interface Problem {
 }
 
 /** What was found in one topic. */
-export interface TopicReport {
+interface TopicReport {
   readonly topic: string;
   readonly incarnation: string;
   readonly segments: number;
@@ -46,7 +46,7 @@ export interface TopicReport {
 }
 
 /** What was found in one consumer group. */
-export interface GroupReport {
+interface GroupReport {
   readonly group: string;
   /** Null when nothing readable was committed. */
   readonly committed: Readonly<Record<string, readonly (number | null)[]>> | null;
