@@ -1,9 +1,11 @@
 // Collect: events in over HTTP, 202 once they are durable. Plain node:http, because this is the path that every event takes.
+
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { eventBytesMax } from '../core/envelope.ts';
 import { PulseError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import { internalError } from '../core/problem.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
 import type { RateLimiter } from '../ports/rate-limiter/rate-limiter.ts';
@@ -148,6 +150,7 @@ class HttpCollect implements Collect {
     this.#gate.enter();
     try {
       await this.#collect(exchange);
+      failpoint('collect.answered');
       counts.answers[2]! += 1;
       collectMetrics.requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
     } catch (error) {
@@ -162,6 +165,7 @@ class HttpCollect implements Collect {
     const { authenticate, directory, limiter } = this.#dependencies;
     const tenant = authenticateTenant(exchange.headers, authenticate, directory);
     exchange.tenant = tenant;
+    failpoint('collect.authenticated');
     announceLimit(exchange, tenant);
     const bytesMax = this.#bodyBytesMax(exchange);
     checkLength(exchange, bytesMax);
@@ -171,6 +175,7 @@ class HttpCollect implements Collect {
     const kind = bodyKind(exchange);
     const key = idempotencyKeyOf(exchange.headers['idempotency-key']);
     let body = await this.#bodies.read(exchange, bytesMax);
+    failpoint('collect.body_read');
     if (coding !== null) body = await this.#unpack(exchange, body, coding, bytesMax);
     if (key === null) await this.#collectOnce(exchange, tenant, kind, body);
     else await this.#collectKeyed(exchange, tenant, kind, body, key);
@@ -214,11 +219,13 @@ class HttpCollect implements Collect {
       return;
     }
     const { entry } = begun;
+    failpoint('collect.key_begun');
     try {
       const split = this.#split(exchange, kind, body);
       const ids = eventIds(split, tenant.tenantId, key, nowMs);
       const places = await this.#store(exchange, tenant, split, ids, { key, hash }, nowMs);
       this.#memory.stored(entry, places);
+      failpoint('collect.key_stored');
       answerReceipts(exchange, split, ids, places, false);
     } catch (error) {
       if (entry.state === 'pending') this.#forget(entry, error);
@@ -244,7 +251,9 @@ class HttpCollect implements Collect {
     if (split.events.length === 0) return { epoch: raw.epoch, partitions: [], offsets: [] };
     const { partitions } = raw;
     const context = { exchange, tenant, keyed, nowMs, proxies: this.#proxies, partitions };
+    failpoint('collect.before_append');
     const places = await append(log, raw, buildRecords(split, ids, context));
+    failpoint('collect.appended');
     counts.events += split.events.length;
     for (const event of split.events) counts.eventBytes += event.value.length;
     for (const refused of split.errors) countRefused(refused.code);

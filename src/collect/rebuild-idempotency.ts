@@ -1,6 +1,8 @@
 // At a start: which Idempotency-Keys were stored lately, read from the log itself. The key of a request is part of its
 // records, so it is durable exactly when they are, and a crash between "durable" and "answered" is remembered too.
+
 import { header } from '../core/envelope.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { EventLog, StoredRecord } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Directory } from '../tenancy/types.ts';
@@ -46,6 +48,7 @@ export async function rebuildIdempotency(options: RebuildOptions): Promise<void>
   const attempts = new Map<string, Attempt>();
   const budget = { records: options.recordsMax, bytes: options.bytesMax };
   for (const raw of await rawTopics(options)) await readTopic(options, raw, budget, attempts);
+  failpoint('collect.keys_rebuilt');
   const complete = [...attempts.values()].filter((attempt) => attempt.seen === attempt.offsets.length);
   complete.sort((a, b) => a.receivedAtMs - b.receivedAtMs);
   for (const { tenantId, key, hash, receivedAtMs, epoch, partitions, offsets } of complete) {

@@ -2,6 +2,7 @@
 
 import { Pool, type PoolClient, type QueryConfig, types } from 'pg';
 import type { Logger } from 'pino';
+import { failpoint } from '../core/failpoint.ts';
 import { databaseError } from './errors.ts';
 import { isConnectionFailure, translate } from './failures.ts';
 import type { Database, Queryable, QueryOptions } from './types.ts';
@@ -173,6 +174,7 @@ async function send<Row>(
 async function commit(client: PoolClient): Promise<void> {
   let outcome: string;
   try {
+    failpoint('database.before_commit');
     outcome = (await client.query('COMMIT')).command;
   } catch (error) {
     const isBroken = isConnectionFailure(error);
@@ -182,6 +184,7 @@ async function commit(client: PoolClient): Promise<void> {
       cause: error,
     });
   }
+  failpoint('database.committed');
   release(client);
   // Postgres answers COMMIT with ROLLBACK when a statement had failed; `work` must then have swallowed that error.
   if (outcome === 'ROLLBACK') {

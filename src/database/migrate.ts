@@ -1,9 +1,11 @@
 // Numbered SQL migrations of all rooms, each applied once, in order, by the role that owns the tables.
+
 import { createHash } from 'node:crypto';
 import { glob, readFile } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import { Client, type DatabaseError } from 'pg';
 import type { Logger } from 'pino';
+import { failpoint } from '../core/failpoint.ts';
 import { databaseError } from './errors.ts';
 import { translate } from './failures.ts';
 import { ensureAppRole } from './roles.ts';
@@ -55,6 +57,7 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
     const pending = await checkApplied(client, migrations);
     for (const migration of pending) {
       await apply(client, migration);
+      failpoint('migrate.applied');
       options.logger.info({ migration: migration.name, room: migration.room }, 'migration applied');
     }
     return pending.map((migration) => migration.name);

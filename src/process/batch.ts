@@ -1,8 +1,10 @@
 // One micro-batch from raw to routed: judge → claim → append dead letters → append valid records. In this order, because
 // I1: nothing is appended to valid that does not own its id, and I2: a record at or below the last source in valid was
 // routed wholly, its dead-letter neighbours included.
+
 import { header } from '../core/envelope.ts';
 import { PulseError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { Position } from '../core/position.ts';
 import type { Database } from '../database/types.ts';
 import { type EventLog, type LogRecord, logError } from '../ports/event-log/event-log.ts';
@@ -41,23 +43,27 @@ export async function doBatch(
 ): Promise<void> {
   const { log, meter, directory } = dependencies;
   const stopTimer = meter.batchSeconds.startTimer();
+  failpoint('process.polled');
   await meetNewTenants(directory, works);
   const shares = works.map((work) => ({
     work,
     judged: work.records.map((record) => judge(record, work.partition.source.facts)),
   }));
   const winners = await claimShares(dependencies, shares);
+  failpoint('process.claimed');
 
   const letters = shares.map((share) => deadLetters(share));
   await appendAll(
     log,
     shares.map(({ work }, index) => [work.partition.source.names.dlq, letters[index] ?? []]),
   );
+  if (letters.some((some) => some.length > 0)) failpoint('process.dead_letters_appended');
   const routed = shares.map((share) => validRecords(share, winners));
   await appendAll(
     log,
     shares.map(({ work }, index) => [work.partition.source.names.valid, routed[index]?.records ?? []]),
   );
+  failpoint('process.valid_appended');
   for (const [index, { work }] of shares.entries()) {
     work.partition.state = {
       routedThrough: work.nextOffset - 1,

@@ -1,5 +1,7 @@
 // The stage `process`: raw → valid or dead letter. This file ties the loop to the batch and the restart rule.
+
 import type { Clock } from '../core/clock.ts';
+import { failpoint } from '../core/failpoint.ts';
 import { readPositions, startOffsets } from '../database/positions.ts';
 import type { Database } from '../database/types.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
@@ -86,6 +88,7 @@ function processTask(dependencies: ProcessDependencies): Task<TopicSet, Routing>
     stage: processStage,
     locate: async ({ source, partition, position, hint, end }) => {
       const emitted = await lastEmitted(dependencies.log, source.names.valid, partition);
+      failpoint('process.opened');
       const claimedThrough = position.sourceOffset;
       return restartPoint({ topic: source.topic, epoch: source.epoch, claimedThrough, hint, emitted, end });
     },

@@ -1,5 +1,7 @@
 // Entry of a child process. It waits for its configuration, starts its part, and stops when told to or orphaned.
+
 import { PulseError } from '../core/errors.ts';
+import { armFailpoints } from '../core/failpoint.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { holdAsPart } from './data-directory.ts';
 import type { ChildConfiguration, FromChild, ToChild } from './messages.ts';
@@ -24,6 +26,11 @@ async function start(configuration: ChildConfiguration): Promise<void> {
   logger = createLogger({ level: configuration.settings.PULSE_LOG_LEVEL, process: configuration.part });
   try {
     holdAsPart(configuration.dataDirectory);
+    armFailpoints(
+      configuration.part,
+      configuration.settings.PULSE_TEST_FAILPOINT,
+      configuration.dataDirectory,
+    );
     part =
       configuration.part === 'front'
         ? await (await import('./front.ts')).startFront(configuration, logger)

@@ -1,4 +1,5 @@
 // Settings of the composition root, and the table of every setting of Pulse.
+import { failpointsPattern } from '../core/failpoint.ts';
 import { choice, integer, type SettingValues, text } from '../core/settings.ts';
 
 export const roles = ['api', 'collect', 'process', 'store'] as const;
@@ -51,6 +52,12 @@ export const serverSettings = {
     defaultValue: 30_000,
     min: 1_000,
     max: 600_000,
+  }),
+  PULSE_TEST_FAILPOINT: text({
+    help: 'For tests of crashes alone: places where a process of Pulse is to kill itself. Never set it where events matter.',
+    defaultValue: '',
+    pattern: failpointsPattern,
+    allowed: 'a list of <part>/<name>:<hit>:kill|throw; the names stand in src/core/failpoint.ts',
   }),
 } as const;
 

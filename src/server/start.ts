@@ -1,7 +1,9 @@
 // `pulse start`: the supervisor. It opens the data directory, brings Postgres up, migrates, starts the front and the worker,
 // creates the demo tenant at first start, prints how to begin, and stops everything in order.
+
 import { createServer } from 'node:net';
 import { systemClock } from '../core/clock.ts';
+import { armFailpoints, failpoint } from '../core/failpoint.ts';
 import { connectPostgres } from '../database/connect.ts';
 import { openDatabase } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
@@ -32,6 +34,7 @@ export async function start(environment: Readonly<Record<string, string | undefi
   const stops: (() => Promise<void> | void)[] = [() => directory.release()];
   const stopRequested = stopSignal(logger);
   try {
+    armFailpoints('supervisor', settings.PULSE_TEST_FAILPOINT, directory.path);
     await waitForEarlierParts(directory, earlierPartsTimeoutMs);
     await requireFreePort(settings);
     const parts = await startParts(settings, directory, logger, stops);
@@ -59,6 +62,7 @@ async function startParts(
   const postgres = await connectPostgres({ settings, dataDirectory: directory.path, logger });
   stops.push(() => postgres.stop());
   await migrate({ ownerUrl: postgres.ownerUrl, appUrl: postgres.appUrl, logger });
+  failpoint('supervisor.migrated');
   const demoKey = await withDirectory(settings, postgres.appUrl, logger, (database, tenants) =>
     prepareDemo(database, tenants, directory),
   );
@@ -90,6 +94,7 @@ async function startParts(
       frontChild?.send({ type: 'worker', url });
     }).start();
   }
+  failpoint('supervisor.worker_started');
   if (front.length === 0) return { frontUrl: null, demoKey };
   frontChild = supervise({ ...common, part: 'front', roles: front }, 0, (url) => {
     if (url !== null) frontChild?.send({ type: 'worker', url: workerUrl });

@@ -1,6 +1,8 @@
 // One lane of the store: a member of the consumer group that writes one batch after the other.
+
 import type { Clock } from '../core/clock.ts';
 import { hasCode, type PulseError } from '../core/errors.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { Database } from '../database/types.ts';
 import type { Consumer, EventLog, PartitionBatch, TopicPartition } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -115,6 +117,7 @@ export class Lane {
         const homeless = await calendar.ensure(new Set(work.rows.map((row) => dayOf(row.receivedAt))));
         const endTimer = writeDuration.startTimer();
         const written = await writeBatch(database, work);
+        failpoint('store.committed');
         endTimer();
         this.#recovered();
         this.#report(work, written, homeless);

@@ -1,5 +1,7 @@
 // The day partitions of `events`: made before their first row, dropped when their time is over.
+
 import type { Clock } from '../core/clock.ts';
+import { failpoint } from '../core/failpoint.ts';
 import type { Database } from '../database/types.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
@@ -49,6 +51,7 @@ export class PartitionCalendar {
   }
 
   async #make(day: string): Promise<DayState> {
+    failpoint('store.before_partition');
     const { rows } = await this.#database.query<{ made: string }>(
       'SELECT pulse_store_make_partition($1::date) AS made',
       [day],

@@ -1,4 +1,5 @@
 // One batch in one transaction: rows, positions by compare-and-set, counts. All of it takes effect, or nothing does.
+import { failpoint } from '../core/failpoint.ts';
 import { addStageCounts } from '../database/counts.ts';
 import { advancePosition } from '../database/positions.ts';
 import type { Database, Queryable } from '../database/types.ts';
@@ -45,12 +46,14 @@ export async function writeBatch(database: Database, work: Work): Promise<Writte
  * first: a lane that lost a partition then hears of that, and not of the rows that the new owner has stored.
  */
 async function writeAll(client: Queryable, work: Work): Promise<void> {
+  failpoint('store.before_insert');
   await Promise.all([
     ...movePositions(client, work.steps),
     insertAll(client, work.rows),
     addStageCounts(client, countStage(work.rows, 'stored')),
     addEventCounts(client, countEvents(work.rows)),
   ]);
+  failpoint('store.inserted');
 }
 
 async function writeCarefully(client: Queryable, work: Work): Promise<Written> {

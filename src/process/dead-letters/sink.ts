@@ -1,5 +1,7 @@
 // The stage `dead-letters`: dead-letter topics → table `dead_letters`, each once per (position, stage).
+
 import type { Clock } from '../../core/clock.ts';
+import { failpoint } from '../../core/failpoint.ts';
 import { addStageCounts, type StageCount } from '../../database/counts.ts';
 import { epochOf } from '../../database/epochs.ts';
 import { advancePosition } from '../../database/positions.ts';
@@ -145,13 +147,16 @@ async function writeBatch(database: Database, works: readonly Work<Source, null>
   const written = [...letters.values()];
   const tenantIds = new Set(written.map(({ row }) => row.tenant_id));
   const fresh = await database.withTenants([...tenantIds], async (client) => {
+    failpoint('dead_letters.before_insert');
     const inserted = await insert(client, written);
     await Promise.all([
       addStageCounts(client, inserted.map(countOf)),
       ...works.map((work) => advance(client, work)),
     ]);
+    failpoint('dead_letters.inserted');
     return inserted;
   });
+  failpoint('dead_letters.committed');
   for (const { partition, nextOffset } of works)
     partition.position = nextOffsets(partition.position, nextOffset);
   for (const { row } of fresh) deadLettersWritten.inc({ code: row.code });

@@ -1,8 +1,10 @@
 // One lane: a consumer and the loop that does its batches, one after the other. Lanes share nothing but the group, which gives
 // each partition to one of them. What is done with a batch is the task's; waiting, retrying and stopping are the lane's.
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../core/clock.ts';
 import { hasCode, PulseError } from '../../core/errors.ts';
+import { failpoint } from '../../core/failpoint.ts';
 import { readPositions, type StagePosition, startOffsets } from '../../database/positions.ts';
 import type { Database } from '../../database/types.ts';
 import type { Consumer, EventLog, PartitionBatch, PartitionLag } from '../../ports/event-log/event-log.ts';
@@ -310,6 +312,7 @@ export class Lane<From extends Source, State> {
       logger.warn({ err: error }, 'a commit hint could not be written; a restart repeats more work');
       return;
     }
+    failpoint('process.hinted');
     for (const [key, partition] of offsets) this.#hinted.set(key, partition.nextOffset);
   }
 

@@ -1,6 +1,8 @@
 // The last step before routing: who owns each event id? One short transaction answers for a whole micro-batch, counts
 // its outcomes and moves the position. A dead letter never claims, so that its repair can win later.
+
 import { createHash } from 'node:crypto';
+import { failpoint } from '../../core/failpoint.ts';
 import { formatPosition, type Position } from '../../core/position.ts';
 import { addStageCounts, type StageCount } from '../../database/counts.ts';
 import { advancePosition, type StageOffsets } from '../../database/positions.ts';
@@ -56,6 +58,7 @@ export async function claim(database: Database, parts: readonly ClaimPart[]): Pr
     }
     // Sent without awaiting each other, they share a round trip.
     await Promise.all(writes);
+    failpoint('process.claim_written');
     return won;
   });
   return { winners, positions };

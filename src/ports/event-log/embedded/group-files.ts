@@ -1,8 +1,10 @@
 // The files of a consumer group (SPEC.md §7). The group's one current directory is named after its generation; renaming
 // it to the next generation takes the group over and hands the offsets on, in one atomic step.
+
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { failpoint } from '../../../core/failpoint.ts';
 import { logError } from '../event-log.ts';
 import { logCounts } from '../metrics.ts';
 import { type FileSystem, isFileError } from './file-system.ts';
@@ -112,7 +114,9 @@ export class GroupClaim {
     const temporary = join(this.#directory, `${this.#instance}.${this.#files++}.tmp`);
     try {
       await writeWhole(this.#fileSystem, temporary, encodeOffsets(offsets), sync);
+      failpoint('log.offsets_written');
       await this.#fileSystem.rename(temporary, join(this.#directory, name));
+      failpoint('log.offsets_named');
     } catch (error) {
       throw isFileError(error, 'ENOENT') ? this.#fenced() : error;
     }

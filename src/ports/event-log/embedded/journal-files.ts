@@ -1,6 +1,8 @@
 // The files that a topic's writer holds: the segment being written, the next one, the head, and the lock.
 // `store` is the only way to durability; after a failure it first puts the files back to the last durable group.
+
 import { dirname, join } from 'node:path';
+import { failpoint } from '../../../core/failpoint.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
 import { logError } from '../event-log.ts';
@@ -93,6 +95,7 @@ export class JournalFiles {
       }
       await fileSystem.syncDirectory(topic.directory);
       await fileSystem.syncDirectory(dirname(topic.directory));
+      failpoint('log.tail_recovered');
       const files = new JournalFiles(options, lock, headFile, segment, state);
       files.#writeHead();
       return { files, state };
@@ -118,7 +121,9 @@ export class JournalFiles {
     const fits = !this.#rollNext && this.#segment !== null && position + bytes.length <= this.#segmentBytes;
     if (fits) await this.#writeHere(this.#segment as LogFile, bytes, position);
     else await this.#writeIntoNext(bytes, timeMs);
+    failpoint('log.group_synced');
     this.#publish(bytes.length, group);
+    failpoint('log.group_published');
     this.#prepareNext();
     return this.#published;
   }
@@ -127,6 +132,7 @@ export class JournalFiles {
     this.#repair = () => this.#cutBack();
     if (bytes.length <= directWriteBytesMax) segment.writeSync(bytes, position);
     else await segment.write(bytes, position);
+    failpoint('log.group_written');
     try {
       await segment.datasync();
     } catch (error) {
@@ -184,8 +190,10 @@ export class JournalFiles {
     await next.write(encodeSegmentHeader(header, topic.incarnationBytes), 0);
     await next.write(bytes, headerBytes);
     await next.datasync();
+    failpoint('log.segment_synced');
     await fileSystem.rename(this.#preparer.path, path);
     await fileSystem.syncDirectory(topic.directory);
+    failpoint('log.segment_named');
     this.#repair = null;
     this.#rollNext = false;
     const old = this.#segment;
