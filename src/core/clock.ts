@@ -1,4 +1,4 @@
-// Time and chance as values that are handed in, so that every run can be replayed.
+// Time as a value that is handed in, so that every run can be replayed.
 
 /** Wall-clock time. */
 export interface Clock {
@@ -8,12 +8,6 @@ export interface Clock {
 
 /** The machine's clock. */
 export const systemClock: Clock = { now: () => Date.now() };
-
-/** Source of randomness. */
-export interface Random {
-  /** Fills the buffer with random bytes. */
-  fill(buffer: Uint8Array): void;
-}
 
 /** A clock that moves only when told to; for tests. */
 export class ManualClock implements Clock {

@@ -6,7 +6,7 @@ export const timeMsMin = -62_135_596_800_000;
 /** 9999-12-31T23:59:59.999Z: the latest time that Pulse accepts. */
 export const timeMsMax = 253_402_300_799_999;
 /** Numbers at or beyond this (either sign) are milliseconds since the epoch, numbers below it are seconds. */
-export const epochMsFrom = 100_000_000_000;
+const epochMsFrom = 100_000_000_000;
 
 /** A time, or why it is none. `rule` is `type`, `format` or `range`. */
 export type TimeResult =

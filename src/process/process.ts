@@ -26,7 +26,7 @@ export interface ProcessDependencies {
   readonly settings: ProcessSettings;
 }
 
-export interface ProcessStatus extends LoopStatus {
+interface ProcessStatus extends LoopStatus {
   /** Age up to which a repeated event id is surely found. */
   readonly ledgerHorizonMs: number;
 }

@@ -1,8 +1,8 @@
 // Settings of the composition root, and the table of every setting of Pulse.
 import { failpointsPattern } from '../core/failpoint.ts';
-import { choice, integer, type SettingValues, text } from '../core/settings.ts';
+import { choice, integer, text } from '../core/settings.ts';
 
-export const roles = ['api', 'collect', 'process', 'store'] as const;
+const roles = ['api', 'collect', 'process', 'store'] as const;
 export type Role = (typeof roles)[number];
 
 export const serverSettings = {
@@ -60,8 +60,6 @@ export const serverSettings = {
     allowed: 'a list of <part>/<name>:<hit>:kill|throw; the names stand in src/core/failpoint.ts',
   }),
 } as const;
-
-export type ServerSettings = SettingValues<typeof serverSettings>;
 
 /** The roles that PULSE_ROLES asks for. */
 export function wantedRoles(value: string): ReadonlySet<Role> {

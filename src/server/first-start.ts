@@ -33,9 +33,7 @@ export function printWelcome(facts: {
   const lines = ['', `Pulse is ready after ${facts.seconds.toFixed(1)} s.`];
   if (facts.url !== null) {
     lines.push('', `  Start page   ${facts.url}/`, `  API docs     ${facts.url}/docs`);
-    lines.push(
-      `  Admin token  kept in ${facts.directory.path}/admin-token${facts.directory.isNew ? ' (made just now)' : ''}`,
-    );
+    lines.push(adminTokenLine(facts.directory));
     if (facts.demoKey !== null) {
       lines.push('', 'Send an event:', '', exampleCurl(facts.url, facts.demoKey), '');
       lines.push(
@@ -47,6 +45,13 @@ export function printWelcome(facts: {
   }
   lines.push('', 'Ctrl-C stops Pulse; nothing that was accepted is lost.', '');
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+// Shown once, on the terminal of the first start; afterwards the file, readable by its owner alone, is the only place.
+function adminTokenLine(directory: DataDirectory): string {
+  const file = `${directory.path}/admin-token`;
+  const token = directory.isNew ? readSecret(directory, 'admin-token') : null;
+  return `  Admin token  ${token === null ? `kept in ${file}` : `${token} (also kept in ${file})`}`;
 }
 
 function exampleCurl(url: string, key: string): string {

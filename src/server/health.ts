@@ -11,7 +11,7 @@ export interface Dependency {
   readonly check: () => Promise<string>;
 }
 
-export interface DependencyReport {
+interface DependencyReport {
   readonly name: string;
   readonly status: 'ok' | 'failed';
   readonly detail: string;

@@ -18,7 +18,7 @@ import {
 } from './partition.ts';
 
 /** One input partition as an operator sees it. */
-export interface PartitionStatus {
+interface PartitionStatus {
   readonly topic: string;
   readonly partition: number;
   /** Last offset that is done and durable; -1 before the first. */

@@ -18,7 +18,7 @@ import { type ProcessSettings, processSettings } from '../config.ts';
 import { createProcess, type ProcessStage } from '../process.ts';
 import { rawRecord } from './records.ts';
 
-export const partitions = 3;
+const partitions = 3;
 const retention = { retentionMs: 0, retentionBytes: 0 };
 
 /** What a test holds of the pipeline. */
