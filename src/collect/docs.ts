@@ -1,6 +1,9 @@
-// The two routes of collect for the OpenAPI description. Collect takes their requests before Fastify sees them.
-import type { FastifyInstance } from 'fastify';
+// The two routes of collect for the OpenAPI description. Collect takes their requests before Fastify sees them, but for those
+// whose target is spelt in another way: percent-encoded, or as a whole URL. Fastify finds their route, and hands them over.
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { internalError, problemMediaType } from '../core/problem.ts';
+import type { Collect } from './collect.ts';
+import type { CollectPath } from './exchange.ts';
 
 const receipt = {
   type: 'object',
@@ -102,10 +105,17 @@ function responses(ok: object): Record<number, object> {
   return all;
 }
 
-/** Registers the routes for the description only. */
-export function registerCollectDocs(app: FastifyInstance): void {
-  const unreachable = async (): Promise<never> => {
-    throw internalError(new Error('collect.handle was not asked before Fastify'));
+/** Registers the routes for the description, and for requests that only Fastify recognises; `collect` is missing when none will come. */
+export function registerCollectDocs(app: FastifyInstance, collect?: Pick<Collect, 'handle'>): void {
+  const handler = async (): Promise<never> => {
+    throw internalError(new Error('collect was not given to its routes'));
+  };
+  // Before Fastify reads the body, and instead of its schemas: those only describe.
+  const handOver = (path: CollectPath) => async (request: FastifyRequest, reply: FastifyReply) => {
+    if (collect === undefined) return;
+    request.raw.url = path;
+    reply.hijack();
+    collect.handle(request.raw, reply.raw);
   };
   const batch = {
     type: 'object',
@@ -120,6 +130,7 @@ export function registerCollectDocs(app: FastifyInstance): void {
     additionalProperties: true,
   };
   app.post('/v1/collect', {
+    onRequest: handOver('/v1/collect'),
     schema: {
       tags: ['collect'],
       summary: 'Send events.',
@@ -137,9 +148,10 @@ export function registerCollectDocs(app: FastifyInstance): void {
       },
       response: responses(accepted),
     },
-    handler: unreachable,
+    handler,
   });
   app.post('/events', {
+    onRequest: handOver('/events'),
     schema: {
       tags: ['collect'],
       summary: 'Send one event.',
@@ -147,6 +159,6 @@ export function registerCollectDocs(app: FastifyInstance): void {
       body: nativeEvent,
       response: responses(receipt),
     },
-    handler: unreachable,
+    handler,
   });
 }

@@ -14,7 +14,16 @@ test('a receipt survives its text', () => {
 });
 
 test('anything else is refused', () => {
-  for (const text of ['', '1.2', '0.1.1', '1.1.9999999999999999', '1.1.-1', '1.1.1 ', 'a.1.1'])
+  for (const text of [
+    '',
+    '1.2',
+    '0.1.1',
+    '2147483648.1.1',
+    '1.1.9999999999999999',
+    '1.1.-1',
+    '1.1.1 ',
+    'a.1.1',
+  ])
     assert.equal(parsePosition(text), null, text);
   for (const text of ['rcp_', 'rcp_Demo.1.1.1', 'demo.1.1.1', `rcp_${'a'.repeat(64)}.1.1.1`])
     assert.equal(parseReceiptId(text), null, text);

@@ -5,13 +5,16 @@
  * was deleted and made again, or moved to another engine, never yields an old position again.
  */
 export interface Position {
-  /** Row of `log_epochs`; >= 1. */
+  /** Row of `log_epochs`; from 1 to 2^31 - 1. */
   readonly epoch: number;
   /** Partition of the raw topic; >= 0. */
   readonly partition: number;
   /** Offset inside the partition; >= 0, below 2^53. */
   readonly offset: number;
 }
+
+/** What Postgres can hold in an integer; a larger number in a cursor or receipt is nobody's. */
+const epochMax = 2_147_483_647;
 
 /** `epoch.partition.offset`, as carried in the headers `pulse_source` and `pulse_previous_source`. */
 export function formatPosition(position: Position): string {
@@ -23,7 +26,8 @@ export function parsePosition(text: string): Position | null {
   const match = /^(\d{1,10})\.(\d{1,6})\.(\d{1,16})$/.exec(text);
   if (match === null) return null;
   const position = { epoch: Number(match[1]), partition: Number(match[2]), offset: Number(match[3]) };
-  return position.epoch >= 1 && Number.isSafeInteger(position.offset) ? position : null;
+  const isEpoch = position.epoch >= 1 && position.epoch <= epochMax;
+  return isEpoch && Number.isSafeInteger(position.offset) ? position : null;
 }
 
 /** A receipt: the tenant and position of an accepted event. */

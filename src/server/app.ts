@@ -19,7 +19,8 @@ import { PulseError } from '../core/errors.ts';
 import { uuidv7 } from '../core/ids.ts';
 import { internalError, problemBody, problemHeaders } from '../core/problem.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { serverError } from './errors.ts';
+import { answerClientError } from './client-error.ts';
+import { requestUnreadable, serverError } from './errors.ts';
 import { openApiDocument, withCommonResponses } from './openapi.ts';
 
 const requestIdPattern = /^[\x21-\x7e]{1,128}$/;
@@ -43,6 +44,11 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
     ajv: { customOptions: { allErrors: true, removeAdditional: false, coerceTypes: true } },
     routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: 'idle',
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id);
+      sendError(error, request, reply, options.logger);
+    },
+    clientErrorHandler: answerClientError,
   });
   app.setErrorHandler((error: FastifyError, request, reply) =>
     sendError(error, request, reply, options.logger),
@@ -108,13 +114,7 @@ function asPulseError(error: FastifyError | PulseError): PulseError | null {
   }
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) {
-    const definition = {
-      status,
-      title: 'The request cannot be read.',
-      retryable: false,
-      next: 'Mend the request as the detail says.',
-    };
-    return new PulseError('PULSE_REQUEST_INVALID', definition, error.message);
+    return requestUnreadable(status, error.message);
   }
   return null;
 }

@@ -1,5 +1,5 @@
 // Errors of the composition root: what can go wrong before or around the stages.
-import { defineErrors } from '../core/errors.ts';
+import { defineErrors, PulseError } from '../core/errors.ts';
 
 export const serverError = defineErrors({
   PULSE_SERVER_PORT_IN_USE: {
@@ -51,3 +51,14 @@ export const serverError = defineErrors({
     next: 'Mend the fields that `errors` names; /docs shows what the route takes.',
   },
 });
+
+/** PULSE_REQUEST_INVALID with the status that fits: for a request that is refused before a route has seen it. */
+export function requestUnreadable(status: number, detail: string): PulseError {
+  const definition = {
+    status,
+    title: 'The request cannot be read.',
+    retryable: false,
+    next: 'Mend the request as the detail says.',
+  };
+  return new PulseError('PULSE_REQUEST_INVALID', definition, detail);
+}

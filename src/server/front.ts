@@ -47,7 +47,7 @@ export async function startFront(configuration: ChildConfiguration, logger: Logg
     intercept: collects ? (request, response) => collect.handle(request, response) : () => false,
   });
   registerAuthentication(app, { directory, adminToken });
-  if (collects) registerCollectDocs(app);
+  if (collects) registerCollectDocs(app, collect);
   registerOperationsRoutes(app, {
     part: 'front',
     logger,

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import type { Clock } from '../core/clock.ts';
 import { hasCode } from '../core/errors.ts';
 import type { SettingValues } from '../core/settings.ts';
-import { parseTime } from '../core/time.ts';
+import { parseTime, timeMsMin } from '../core/time.ts';
 import type { Database, Queryable } from '../database/types.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -98,12 +98,20 @@ export function readRange(query: { readonly from?: string; readonly to?: string 
   return { fromMs, toMs };
 }
 
+/** A day before a time; never before the earliest time that Postgres and Pulse agree on. */
+export function dayBefore(timeMs: number): number {
+  return Math.max(timeMsMin, timeMs - 86_400_000);
+}
+
 function readTime(name: string, text: string | undefined): number | null {
   if (text === undefined) return null;
   const result = parseTime(text);
   if (!result.ok) throw storeError('PULSE_STORE_RANGE_INVALID', `${name}: ${result.message}.`);
   return result.timeMs;
 }
+
+/** An id or type that a caller names. U+0000 cannot be in any column, and Postgres refuses to be asked for it. */
+export const nameText = { type: 'string', minLength: 1, maxLength: 1024, pattern: '^[^\\u0000]*$' } as const;
 
 /** Query parameters that most routes share, for their schemas. */
 export const commonQuery = {

@@ -1,7 +1,14 @@
 // GET /v1/metrics and /v1/stats.
 import type { FastifyInstance } from 'fastify';
 import { requireScope } from '../tenancy/index.ts';
-import { commonQuery, read, readRange, type StoreRouteDependencies, visibleTenants } from './access.ts';
+import {
+  commonQuery,
+  nameText,
+  read,
+  readRange,
+  type StoreRouteDependencies,
+  visibleTenants,
+} from './access.ts';
 import { readMetrics, readStats, type Span } from './analytics.ts';
 import { storeError } from './errors.ts';
 
@@ -115,7 +122,7 @@ export function registerAnalyticsRoutes(app: FastifyInstance, dependencies: Stor
               description: 'Up to now; 1h when nothing is asked for.',
             },
             granularity: { type: 'string', enum: Object.keys(granularities) },
-            event_type: { type: 'string', minLength: 1, maxLength: 1024 },
+            event_type: nameText,
           },
         },
         response: { 200: metricsSchema },

@@ -2,7 +2,15 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { header } from '../core/envelope.ts';
 import { requireScope } from '../tenancy/index.ts';
-import { commonQuery, read, readRange, type StoreRouteDependencies, visibleTenants } from './access.ts';
+import {
+  commonQuery,
+  dayBefore,
+  nameText,
+  read,
+  readRange,
+  type StoreRouteDependencies,
+  visibleTenants,
+} from './access.ts';
 import { formatCursor, parseCursor } from './cursor.ts';
 import { storeError } from './errors.ts';
 import { eventJson, pageJson } from './event-json.ts';
@@ -16,7 +24,6 @@ import {
 } from './search.ts';
 
 const tags = ['events'];
-const dayMs = 86_400_000;
 
 interface ListQuery {
   readonly event_id?: string;
@@ -30,17 +37,15 @@ interface ListQuery {
   readonly cursor?: string;
 }
 
-const id = { type: 'string', minLength: 1, maxLength: 1024 } as const;
-
 const listQuery = {
   type: 'object',
   additionalProperties: false,
   properties: {
     ...commonQuery,
-    event_id: id,
-    idempotency_key: id,
-    request_id: id,
-    event_type: id,
+    event_id: nameText,
+    idempotency_key: nameText,
+    request_id: nameText,
+    event_type: nameText,
     q: {
       type: 'string',
       minLength: 1,
@@ -103,7 +108,7 @@ export function registerEventRoutes(app: FastifyInstance, dependencies: StoreRou
       return reply.type('application/json; charset=utf-8').send(pageJson(found.events, cursor));
     },
   );
-  const params = { type: 'object', properties: { event_id: id }, required: ['event_id'] } as const;
+  const params = { type: 'object', properties: { event_id: nameText }, required: ['event_id'] } as const;
   const querystring = {
     type: 'object',
     additionalProperties: false,
@@ -198,7 +203,7 @@ function listRequest(
   const isBounded = filter.fromMs !== null || isPointSearch(filter);
   if (filter.predicate === null || isBounded) return { query: filter, page };
   const endMs = filter.toMs ?? page.after?.receivedAtMs ?? nowMs;
-  return { query: { ...filter, fromMs: endMs - dayMs }, page };
+  return { query: { ...filter, fromMs: dayBefore(endMs) }, page };
 }
 
 function placeOf(event: StoredEvent) {

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { principalOf, requireScope } from '../tenancy/index.ts';
 import {
   commonQuery,
+  dayBefore,
   readRange,
   type StoreRouteDependencies,
   visibleTenants,
@@ -12,7 +13,6 @@ import { describePipeline } from './pipeline.ts';
 import { reconcile } from './reconciliation.ts';
 
 const minuteMs = 60_000;
-const dayMs = 86_400_000;
 
 const sumsProperties = {
   accepted: { type: 'integer' },
@@ -106,7 +106,7 @@ export function registerPipelineRoutes(app: FastifyInstance, dependencies: Store
       const tenantIds = visibleTenants(request, dependencies);
       const sets = visibleTopicSets(request, tenantIds, dependencies);
       const fromMinute =
-        Math.floor((fromMs ?? (toMs ?? dependencies.clock.now()) - dayMs) / minuteMs) * minuteMs;
+        Math.floor((fromMs ?? dayBefore(toMs ?? dependencies.clock.now())) / minuteMs) * minuteMs;
       const result = await reconcile(dependencies, tenantIds, sets, { fromMs: fromMinute, toMs });
       const to = toMs === null ? null : new Date(toMs).toISOString();
       return { from: new Date(fromMinute).toISOString(), to, ...result };

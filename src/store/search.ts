@@ -1,7 +1,7 @@
 // Search over stored events: pages, newest first, of one tenant or many.
 import type { Position } from '../core/position.ts';
 import type { Queryable } from '../database/types.ts';
-import type { TimeRange } from './access.ts';
+import { dayBefore, type TimeRange } from './access.ts';
 import type { Place } from './cursor.ts';
 import { storeError } from './errors.ts';
 
@@ -51,8 +51,6 @@ export interface EventPage {
   readonly hasMore: boolean;
 }
 
-const dayMs = 86_400_000;
-
 /** Bytes of envelopes after which a page ends early; one event alone may be larger. */
 const pageBytesMax = 8_388_608;
 
@@ -77,7 +75,7 @@ export async function searchEvents(
   const endMs = page.after?.receivedAtMs ?? filter.toMs ?? page.nowMs;
   if (filter.fromMs === null && !isPointSearch(filter)) {
     // The newest events are mostly young: looking at two days first spares the indexes of all others.
-    const young = await searchRange(client, tenantIds, { ...filter, fromMs: endMs - dayMs }, page);
+    const young = await searchRange(client, tenantIds, { ...filter, fromMs: dayBefore(endMs) }, page);
     if (young.hasMore) return young;
   }
   return await searchRange(client, tenantIds, filter, page);
