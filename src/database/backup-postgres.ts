@@ -120,7 +120,11 @@ async function copyWal(directory: string, target: Target, first: string, last: s
 async function topicsOf(client: Client): Promise<readonly string[]> {
   const found = await client.query("SELECT to_regclass('public.log_epochs') IS NOT NULL AS exists");
   if ((found.rows[0] as { exists: boolean }).exists === false) return [];
-  const { rows } = await client.query<{ topic: string }>('SELECT DISTINCT topic FROM log_epochs');
+  // The sink of dead letters has epochs of its own topics, which follow from raw ones and are copied before them.
+  const { rows } = await client.query<{ topic: string }>(
+    `SELECT DISTINCT topic FROM log_epochs WHERE topic NOT LIKE '%.dlq'
+       AND epoch NOT IN (SELECT epoch FROM stage_positions WHERE stage = 'dead-letters')`,
+  );
   return rows.map((row) => row.topic);
 }
 
