@@ -22,6 +22,21 @@ export const platformTables: readonly Exemption[] = [
     name: 'stage_errors',
     reason: 'What stopped a partition; shown to the administrator only, and holds no event.',
   },
+  ...[
+    'version',
+    'queue',
+    'schedule',
+    'subscription',
+    'bam',
+    'job',
+    'job_common',
+    'warning',
+    'queue_stats',
+    'job_dependency',
+  ].map((table) => ({
+    name: `pulse_tasks.${table}`,
+    reason: "The task queue's own schema; a task holds the ids of a tenant and a job, never their data.",
+  })),
 ];
 
 /** Policies beside `tenant_isolation`. None of them may apply to pulse_app or to everyone. */

@@ -12,8 +12,8 @@ import type { Directory } from '../tenancy/types.ts';
 import type { Work } from './loop/partition.ts';
 import type { ProcessMeter } from './metrics.ts';
 import type { Routing } from './restart.ts';
-import { type ClaimPart, claim, outcomeOf } from './steps/claim.ts';
-import { type Judged, type JudgedEvent, judge } from './steps/judge.ts';
+import { type Claimed, type ClaimPart, claim, outcomeOf } from './steps/claim.ts';
+import { type Judged, judge } from './steps/judge.ts';
 import { toDeadLetterRecord, toValidRecord } from './steps/route.ts';
 import type { TopicSet } from './topic-set.ts';
 
@@ -49,16 +49,16 @@ export async function doBatch(
     work,
     judged: work.records.map((record) => judge(record, work.partition.source.facts)),
   }));
-  const winners = await claimShares(dependencies, shares);
+  const claimed = await claimShares(dependencies, shares);
   failpoint('process.claimed');
 
-  const letters = shares.map((share) => deadLetters(share));
+  const letters = shares.map((share) => deadLetters(share, claimed));
   await appendAll(
     log,
     shares.map(({ work }, index) => [work.partition.source.names.dlq, letters[index] ?? []]),
   );
   if (letters.some((some) => some.length > 0)) failpoint('process.dead_letters_appended');
-  const routed = shares.map((share) => validRecords(share, winners));
+  const routed = shares.map((share) => validRecords(share, claimed));
   await appendAll(
     log,
     shares.map(({ work }, index) => [work.partition.source.names.valid, routed[index]?.records ?? []]),
@@ -97,19 +97,19 @@ async function meetNewTenants(
 async function claimShares(
   { database, meter }: BatchDependencies,
   shares: readonly Share[],
-): Promise<ReadonlySet<JudgedEvent>> {
+): Promise<Claimed> {
   const stopTimer = meter.claimSeconds.startTimer();
-  const { winners, positions } = await claim(database, shares.map(claimPart));
+  const claimed = await claim(database, shares.map(claimPart));
   stopTimer();
   for (const [index, { work, judged }] of shares.entries()) {
     const { partition } = work;
     const countedThrough = partition.position.sourceOffset;
     meter.count(judged, (one) =>
-      one.subject.position.offset > countedThrough ? outcomeOf(one, winners) : null,
+      one.subject.position.offset > countedThrough ? outcomeOf(one, claimed.winners, claimed.repeats) : null,
     );
-    partition.position = positions[index] ?? partition.position;
+    partition.position = claimed.positions[index] ?? partition.position;
   }
-  return winners;
+  return claimed;
 }
 
 function claimPart({ work, judged }: Share): ClaimPart {
@@ -118,11 +118,12 @@ function claimPart({ work, judged }: Share): ClaimPart {
   return { topic: source.topic, epoch: source.epoch, partition, judged, expected: position, lastOffset };
 }
 
-function deadLetters({ work, judged }: Share): readonly LogRecord[] {
+function deadLetters({ work, judged }: Share, { repeats }: Claimed): readonly LogRecord[] {
   const { source, state } = work.partition;
   const letters: LogRecord[] = [];
   for (const one of judged) {
-    if (one.kind !== 'dead_letter' || one.subject.position.offset <= state.routedThrough) continue;
+    if (one.kind !== 'dead_letter' || repeats.has(one)) continue;
+    if (one.subject.position.offset <= state.routedThrough) continue;
     letters.push(toDeadLetterRecord(one, source.deadLetterPartitions));
   }
   return letters;
@@ -134,7 +135,7 @@ interface Routed {
 }
 
 /** The winners of one partition, each naming the one before it. */
-function validRecords({ work, judged }: Share, winners: ReadonlySet<JudgedEvent>): Routed {
+function validRecords({ work, judged }: Share, { winners }: Claimed): Routed {
   const { routedThrough } = work.partition.state;
   let { previous } = work.partition.state;
   const records: LogRecord[] = [];

@@ -45,4 +45,34 @@ export const processError = defineErrors({
     retryable: false,
     next: 'Send from and to as RFC 3339 times with from before to.',
   },
+  PULSE_PROCESS_PATCH_INVALID: {
+    status: 400,
+    title: 'The patch is no JSON Patch.',
+    retryable: false,
+    next: 'Send an array of RFC 6902 operations as the detail says.',
+  },
+  PULSE_PROCESS_REPAIR_INVALID: {
+    status: 400,
+    title: 'The repair does not say which dead letters it is for.',
+    retryable: false,
+    next: 'Send either ids or filter; the administrator also names the tenant with ?tenant_id=.',
+  },
+  PULSE_PROCESS_JOB_UNKNOWN: {
+    status: 404,
+    title: 'No repair job has this id.',
+    retryable: false,
+    next: 'Check the id; GET /v1/jobs lists the jobs that are kept.',
+  },
+  PULSE_PROCESS_JOB_STATE: {
+    status: 409,
+    title: 'The job is in a state that does not allow this.',
+    retryable: false,
+    next: 'Look at the job: only queued and running jobs can be cancelled, only cancelled and failed ones resumed.',
+  },
+  PULSE_PROCESS_JOBS_TOO_MANY: {
+    status: 429,
+    title: 'The tenant has as many unfinished repair jobs as it may have.',
+    retryable: true,
+    next: 'Wait until one has finished, or cancel one.',
+  },
 });

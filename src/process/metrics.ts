@@ -4,7 +4,7 @@ import type { EventLog } from '../ports/event-log/event-log.ts';
 import { registry } from '../telemetry/registry.ts';
 import type { Judged } from './steps/judge.ts';
 
-const counts = { valid: 0, duplicate: 0, dead_letter: 0 };
+const counts = { valid: 0, duplicate: 0, dead_letter: 0, repeat: 0 };
 type Outcome = keyof typeof counts;
 
 new Counter({

@@ -63,6 +63,11 @@ export function toRow(record: StoredRecord, topicEpoch: number): DeadLetterRow {
   };
 }
 
+/** True for an attempt beyond the first of a dead letter that has a row. */
+export function isFurtherAttempt(headers: Readonly<Record<string, string>>): boolean {
+  return attemptsOf(headers[header.attempt]) > 1 && parsePosition(headers[header.origin] ?? '') !== null;
+}
+
 function word(text: string | undefined, otherwise: string): string {
   return text !== undefined && wordPattern.test(text) ? text : otherwise;
 }

@@ -17,7 +17,7 @@ import { type LoopStatus, Supervisor } from '../loop/supervisor.ts';
 import { deadLettersWritten, expiredRows, measureLag, processMeter, stoppedPartitions } from '../metrics.ts';
 import { createRepeater } from '../repeater.ts';
 import { platformTenantId } from '../steps/identify.ts';
-import { type DeadLetterRow, toRow } from './rows.ts';
+import { type DeadLetterRow, isFurtherAttempt, toRow } from './rows.ts';
 
 /** Name in positions and errors, and the consumer group. */
 const deadLettersStage = 'dead-letters';
@@ -138,6 +138,8 @@ async function writeBatch(database: Database, works: readonly Work<Source, null>
     for (const record of records) {
       // After an unknown COMMIT the position may lie beyond what this lane thought.
       if (record.offset < partition.position.logOffset) continue;
+      // A further attempt that failed is no dead letter of its own: its verdict is in the row of the first one already.
+      if (isFurtherAttempt(record.headers)) continue;
       const row = toRow(record, partition.source.epoch);
       if (!letters.has(row.dead_letter_id)) {
         letters.set(row.dead_letter_id, { row, record, topic: partition.source.topic });
@@ -166,10 +168,17 @@ const columns = `dead_letter_id uuid, tenant_id text, epoch integer, partition i
   code text, event_id text, event_type text, failures jsonb, headers jsonb, fingerprint text, attempts integer, received_at timestamptz`;
 const names = columns.replaceAll(/ (uuid|text|integer|bigint|jsonb|timestamptz)/g, '');
 
+// The ledger of attempts knows better when the database is older than the log: an attempt may have been judged before this row came.
 const insertSql = `
-  INSERT INTO dead_letters (${names}, payload)
-  SELECT ${names}, payload
+  INSERT INTO dead_letters (${names}, payload, state)
+  SELECT ${names.replace('attempts', 'coalesce(last.attempt, attempts)')}, payload,
+         CASE last.outcome WHEN 'valid' THEN 'repaired' WHEN 'duplicate' THEN 'duplicate' ELSE 'open' END
   FROM ROWS FROM (jsonb_to_recordset($1::jsonb) AS (${columns}), unnest($2::bytea[])) AS letter (${names}, payload)
+  LEFT JOIN LATERAL (
+    SELECT a.attempt, a.outcome FROM repair_attempts a
+    WHERE a.tenant_id = letter.tenant_id AND a.epoch = letter.epoch AND a.partition = letter.partition
+      AND a.record_offset = letter.record_offset AND letter.stage = 'process'
+    ORDER BY a.attempt DESC LIMIT 1) AS last ON true
   ON CONFLICT DO NOTHING RETURNING dead_letter_id AS id`;
 
 /** Inserts what is not there yet and returns it. */

@@ -8,6 +8,7 @@ import { addStageCounts, type StageCount } from '../../database/counts.ts';
 import { advancePosition, type StageOffsets } from '../../database/positions.ts';
 import type { Database, Queryable } from '../../database/types.ts';
 import { processError } from '../errors.ts';
+import { findRepeats, settleAttempts, type Verdict } from './attempts.ts';
 import type { Judged, JudgedEvent } from './judge.ts';
 import { processStage } from './route.ts';
 
@@ -28,6 +29,8 @@ export interface ClaimPart {
 export interface Claimed {
   /** Events that own their id; all others are duplicates. */
   readonly winners: ReadonlySet<JudgedEvent>;
+  /** Attempts that another record has made already: they are routed nowhere and counted nowhere. */
+  readonly repeats: ReadonlySet<Judged>;
   /** The position of each part now, in order of the parts. */
   readonly positions: readonly StageOffsets[];
 }
@@ -41,15 +44,18 @@ export interface Claimed {
  * PULSE_DATABASE_COMMIT_UNKNOWN: read the position again, then claim again.
  */
 export async function claim(database: Database, parts: readonly ClaimPart[]): Promise<Claimed> {
-  const { candidates, entries } = candidatesOf(parts);
   const tenantIds = new Set<string>();
   for (const part of parts) for (const { subject } of part.judged) tenantIds.add(subject.tenantId);
   const positions = parts.map(nextOffsets);
-  const winners = await database.withTenants([...tenantIds], async (client) => {
+  const settled = await database.withTenants([...tenantIds], async (client) => {
+    const repeats = await findRepeats(client, allJudged(parts));
+    const { candidates, entries } = candidatesOf(parts, repeats);
     await settle(client, entries);
-    const won = new Set<JudgedEvent>();
-    for (const { event, entry } of candidates) if (owns(event, entry)) won.add(event);
-    const writes: Promise<unknown>[] = [addStageCounts(client, countsOf(parts, won))];
+    const winners = new Set<JudgedEvent>();
+    for (const { event, entry } of candidates) if (owns(event, entry)) winners.add(event);
+    const verdictOf = (one: Judged): Verdict => outcomeOf(one, winners, repeats);
+    const moved = await settleAttempts(client, newJudged(parts, repeats), verdictOf);
+    const writes: Promise<unknown>[] = [addStageCounts(client, countsOf(parts, verdictOf, moved))];
     for (const [index, part] of parts.entries()) {
       const next = positions[index] as StageOffsets;
       if (next === part.expected) continue;
@@ -59,9 +65,22 @@ export async function claim(database: Database, parts: readonly ClaimPart[]): Pr
     // Sent without awaiting each other, they share a round trip.
     await Promise.all(writes);
     failpoint('process.claim_written');
-    return won;
+    return { winners, repeats };
   });
-  return { winners, positions };
+  return { ...settled, positions };
+}
+
+function* allJudged(parts: readonly ClaimPart[]): Iterable<Judged> {
+  for (const part of parts) yield* part.judged;
+}
+
+/** Records beyond their part's position that are no repeats: those whose effect was not written before. */
+function* newJudged(parts: readonly ClaimPart[], repeats: ReadonlySet<Judged>): Iterable<Judged> {
+  for (const { judged, expected } of parts) {
+    for (const one of judged) {
+      if (one.subject.position.offset > expected.sourceOffset && !repeats.has(one)) yield one;
+    }
+  }
 }
 
 /** Writes owners that are known from elsewhere; existing ones stay. For a database that is older than the log. */
@@ -111,7 +130,10 @@ interface Candidate {
 }
 
 /** Every event with the entry of its id; events of one id share that of the first. `entries` are sorted. */
-function candidatesOf(parts: readonly ClaimPart[]): {
+function candidatesOf(
+  parts: readonly ClaimPart[],
+  repeats: ReadonlySet<Judged>,
+): {
   readonly candidates: readonly Candidate[];
   readonly entries: readonly Entry[];
 } {
@@ -119,7 +141,7 @@ function candidatesOf(parts: readonly ClaimPart[]): {
   const entries = new Map<string, Entry>();
   for (const part of parts) {
     for (const event of part.judged) {
-      if (event.kind !== 'event') continue;
+      if (event.kind !== 'event' || repeats.has(event)) continue;
       const { tenantId, position } = event.subject;
       const eventSource = ledgerSource(event.envelope.identitySource);
       const key = keyOf({ tenantId, eventId: event.eventId, eventSource });
@@ -234,12 +256,19 @@ function nextOffsets(part: ClaimPart): StageOffsets {
   return { sourceOffset: part.lastOffset, logOffset: part.lastOffset + 1 };
 }
 
-/** Outcomes of the records beyond the position, by tenant and minute of receipt. */
-function countsOf(parts: readonly ClaimPart[], winners: ReadonlySet<JudgedEvent>): StageCount[] {
+/**
+ * Outcomes of the records beyond the position, by tenant and minute of receipt. An attempt that is no dead letter any more takes the
+ * outcome of the first one back; `moved` holds the bytes of that one.
+ */
+function countsOf(
+  parts: readonly ClaimPart[],
+  verdictOf: (judged: Judged) => Verdict,
+  moved: ReadonlyMap<Judged, number>,
+): StageCount[] {
   const counts = new Map<string, StageCount>();
   for (const { topic, partition, judged, expected } of parts) {
-    const add = (one: Judged, outcome: string): void => {
-      const { tenantId, receivedAtMs, record } = one.subject;
+    const add = (one: Judged, outcome: string, events: 1 | -1, bytes: number): void => {
+      const { tenantId, receivedAtMs } = one.subject;
       const minuteMs = Math.floor(receivedAtMs / 60_000) * 60_000;
       const key = `${tenantId}\n${minuteMs}\n${outcome}\n${topic}\n${partition}`;
       const sum = counts.get(key);
@@ -250,14 +279,23 @@ function countsOf(parts: readonly ClaimPart[], winners: ReadonlySet<JudgedEvent>
         outcome,
         topic,
         partition,
-        events: (sum?.events ?? 0) + 1,
-        bytes: (sum?.bytes ?? 0) + record.value.length,
+        events: (sum?.events ?? 0) + events,
+        bytes: (sum?.bytes ?? 0) + bytes,
       });
     };
     for (const one of judged) {
       if (one.subject.position.offset <= expected.sourceOffset) continue;
-      if (one.subject.attempt === 1) add(one, 'accepted');
-      add(one, outcomeOf(one, winners));
+      const verdict = verdictOf(one);
+      const bytes = one.subject.record.value.length;
+      if (one.subject.origin === null) {
+        add(one, 'accepted', 1, bytes);
+        add(one, verdict, 1, bytes);
+        continue;
+      }
+      const movedBytes = moved.get(one);
+      if (movedBytes === undefined) continue;
+      add(one, 'dead_letter', -1, -movedBytes);
+      add(one, verdict, 1, bytes);
     }
   }
   return [...counts.values()];
@@ -267,7 +305,9 @@ function countsOf(parts: readonly ClaimPart[], winners: ReadonlySet<JudgedEvent>
 export function outcomeOf(
   judged: Judged,
   winners: ReadonlySet<JudgedEvent>,
-): 'valid' | 'duplicate' | 'dead_letter' {
+  repeats: ReadonlySet<Judged>,
+): Verdict {
+  if (repeats.has(judged)) return 'repeat';
   if (judged.kind === 'dead_letter') return 'dead_letter';
   return winners.has(judged) ? 'valid' : 'duplicate';
 }

@@ -1,7 +1,7 @@
 // Step 0: whose record is this, when did it come, and how is it to be read? Only headers and the topic are looked at.
 import { header, type Protocol, tenantIdPattern } from '../../core/envelope.ts';
 import { type DeadLetter, deadLetter } from '../../core/outcome.ts';
-import type { Position } from '../../core/position.ts';
+import { type Position, parsePosition } from '../../core/position.ts';
 import { parseTime } from '../../core/time.ts';
 import type { StoredRecord } from '../../ports/event-log/event-log.ts';
 import type { Tenant } from '../../tenancy/types.ts';
@@ -25,6 +25,8 @@ export interface Subject {
   readonly protocol: Protocol;
   /** 1 for the first attempt. */
   readonly attempt: number;
+  /** Position of the first attempt; null on the first attempt itself, and only then. */
+  readonly origin: Position | null;
 }
 
 /** What a topic says about the records in it. */
@@ -51,6 +53,7 @@ export function identify(
   const tenant = tenantIdPattern.test(tenantId) ? topic.tenantOf(tenantId) : null;
   const isForeign = topic.ownerId !== null && signature !== undefined && signature !== topic.ownerId;
   const isSigned = signature !== undefined && !isForeign && tenant !== null;
+  const further = isSigned ? furtherAttemptOf(record.headers) : null;
   const subject: Subject = {
     record,
     position,
@@ -58,7 +61,8 @@ export function identify(
     tenant,
     receivedAtMs: isSigned ? receivedAtOf(record) : record.appendTimeMs,
     protocol: protocolOf(record.headers, isSigned),
-    attempt: isSigned ? attemptOf(record.headers[header.attempt]) : 1,
+    attempt: further?.attempt ?? 1,
+    origin: further?.origin ?? null,
   };
   return { subject, unsigned: isForeign || tenant === null ? unsigned(topic.ownerId, signature) : null };
 }
@@ -79,9 +83,14 @@ function receivedAtOf(record: StoredRecord): number {
   return received.timeMs;
 }
 
-function attemptOf(text: string | undefined): number {
-  if (text === undefined || text === '1') return 1;
-  return /^[1-9]\d{0,6}$/.test(text) ? Math.min(Number(text), attemptMax) : 1;
+/** A record that does not name both its attempt and its origin is a first attempt. */
+function furtherAttemptOf(
+  headers: Readonly<Record<string, string>>,
+): { readonly attempt: number; readonly origin: Position } | null {
+  const text = headers[header.attempt];
+  if (text === undefined || text === '1' || !/^[1-9]\d{0,6}$/.test(text)) return null;
+  const origin = parsePosition(headers[header.origin] ?? '');
+  return origin === null ? null : { attempt: Math.min(Number(text), attemptMax), origin };
 }
 
 function protocolOf(headers: Readonly<Record<string, string>>, isSigned: boolean): Protocol {
