@@ -46,6 +46,27 @@ export const processSettings = {
     min: 60_000,
     max: 3650 * dayMs,
   }),
+  PULSE_PROCESS_REPAIR_ATTEMPTS: integer({
+    help: 'Most attempts of one event, the first one included; a dead letter that has had them can only be discarded.',
+    unit: 'attempts',
+    defaultValue: 5,
+    min: 2,
+    max: 1_000,
+  }),
+  PULSE_PROCESS_REPAIR_ITEMS: integer({
+    help: 'Most dead letters of one repair job; when more match, the oldest are taken and the job says so.',
+    unit: 'items',
+    defaultValue: 100_000,
+    min: 1,
+    max: 1_000_000,
+  }),
+  PULSE_PROCESS_REPAIR_JOBS: integer({
+    help: 'Most unfinished repair jobs of one tenant.',
+    unit: 'jobs',
+    defaultValue: 20,
+    min: 1,
+    max: 1_000,
+  }),
   PULSE_PROCESS_EXPIRY_INTERVAL_MS: integer({
     help: 'Pause between two rounds that remove what the ledger and the dead letters need no longer.',
     unit: 'ms',

@@ -11,6 +11,8 @@ const tenantsPerBatch = 50;
 export interface AgingTable {
   readonly table: string;
   readonly column: string;
+  /** SQL that a row must also meet; none by default. */
+  readonly condition?: string;
 }
 
 /**
@@ -29,8 +31,8 @@ export async function removeUpTo(
   let batches = 0;
   for (let start = 0; start < tenantIds.length; start += tenantsPerBatch) {
     const bound = tenantIds.slice(start, start + tenantsPerBatch);
-    for (const { table, column } of tables) {
-      const sql = `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM ${table} WHERE ${column} <= $1 LIMIT $2))`;
+    for (const { table, column, condition = 'true' } of tables) {
+      const sql = `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM ${table} WHERE ${column} <= $1 AND ${condition} LIMIT $2))`;
       for (let count = batchRows; count === batchRows; batches++) {
         if (batches >= batchesPerRoundMax || signal?.aborted === true) return removed;
         const values = [new Date(timeMs), batchRows];

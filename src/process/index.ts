@@ -2,3 +2,5 @@
 export { registerDeadLetterRoutes } from './dead-letters/routes.ts';
 export { createDeadLetters } from './dead-letters/sink.ts';
 export { createProcess } from './process.ts';
+export { startRepair } from './repair/repair.ts';
+export { registerRepairRoutes } from './repair/routes.ts';

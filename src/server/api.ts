@@ -3,10 +3,12 @@ import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../core/clock.ts';
 import type { Database } from '../database/types.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
-import { registerDeadLetterRoutes } from '../process/index.ts';
+import type { TaskQueue } from '../ports/task-queue/task-queue.ts';
+import { registerDeadLetterRoutes, registerRepairRoutes } from '../process/index.ts';
 import { registerStoreRoutes } from '../store/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { type Directory, registerTenancyRoutes } from '../tenancy/index.ts';
+import type { RawTopic } from './event-log.ts';
 import type { AllSettings } from './settings.ts';
 import { registerStartPage } from './start-page.ts';
 
@@ -17,6 +19,8 @@ export interface ApiDependencies {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly settings: AllSettings;
+  readonly tasks: TaskQueue;
+  readonly rawTopic: (tenantId: string) => Promise<RawTopic>;
 }
 
 /** Registers every route of the role `api`. Routes only keep their dependencies; nothing is called here. */
@@ -25,4 +29,5 @@ export function registerApi(app: FastifyInstance, dependencies: ApiDependencies)
   registerTenancyRoutes(app, dependencies);
   registerStoreRoutes(app, dependencies);
   registerDeadLetterRoutes(app, dependencies);
+  registerRepairRoutes(app, dependencies);
 }

@@ -3,6 +3,8 @@ import { collectServerOptions, createCollect, registerCollectDocs } from '../col
 import { systemClock } from '../core/clock.ts';
 import { openDatabase } from '../database/database.ts';
 import { createMemoryRateLimiter } from '../ports/rate-limiter/memory/index.ts';
+import { openPostgresTaskQueue } from '../ports/task-queue/postgres/index.ts';
+import { startRepair } from '../process/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { authenticate, openDirectory, registerAuthentication } from '../tenancy/index.ts';
 import { registerApi } from './api.ts';
@@ -63,10 +65,13 @@ export async function startFront(configuration: ChildConfiguration, logger: Logg
       workerDependency(() => workerUrl),
     ],
   });
-  if (configuration.roles.includes('api')) {
-    registerApi(app, { database, directory, log, clock: systemClock, settings, logger });
-  }
+  const tasks = await openPostgresTaskQueue({ url: configuration.databaseUrl, logger });
+  const rawTopic = (tenantId: string) => topics.rawTopic(tenantId);
+  const dependencies = { database, directory, log, clock: systemClock, settings, logger, tasks, rawTopic };
+  if (configuration.roles.includes('api')) registerApi(app, dependencies);
   const url = await app.listen({ port: settings.PULSE_PORT, host: settings.PULSE_HOST });
+  // Repairs append to the raw topics, and this process is their one writer.
+  if (configuration.roles.includes('api')) await startRepair(dependencies);
   return {
     url,
     setWorker: (next) => {
@@ -75,6 +80,7 @@ export async function startFront(configuration: ChildConfiguration, logger: Logg
     stop: async () => {
       await collect.drain();
       await app.close();
+      await tasks.close();
       await log.close();
       await directory.close();
       await limiter.close();

@@ -26,6 +26,7 @@ const receiptSchema = {
       properties: { received: stageSchema, processed: stageSchema, stored: stageSchema },
     },
     position: { type: 'string' },
+    attempt: { type: 'integer', description: 'The attempt that repaired a former dead letter.' },
     duplicate_of: { type: 'string', description: 'Receipt of the event that had this id first.' },
     dead_letter: {
       type: 'object',

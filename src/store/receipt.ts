@@ -20,6 +20,8 @@ export interface ReceiptReport {
   readonly state: 'in_flight' | 'stored' | 'duplicate' | 'dead_letter' | 'dropped';
   readonly stages: Readonly<Partial<Record<'received' | 'processed' | 'stored', StageReport>>>;
   readonly position: string;
+  /** The attempt that brought it here; only on dead letters that were reprocessed and are none any more. */
+  readonly attempt?: number;
   /** Receipt of the event that had this id first; on duplicates only. */
   readonly duplicate_of?: string;
   /** On dead letters only. */
@@ -107,11 +109,22 @@ interface Facts {
   readonly claims: readonly PositionFact[];
   /** Stored events of the event id. */
   readonly events: readonly PositionFact[];
+  /** The last attempt of a dead letter that was judged; null when it had none but the first. */
+  readonly repair: RepairFact | null;
+}
+
+/** A further attempt of the event, and the record that made it. */
+interface RepairFact extends PositionFact {
+  readonly attempt: number;
+  readonly outcome: 'valid' | 'duplicate' | 'dead_letter';
+  /** The store's position in the partition of that record. */
+  readonly stored_through: number;
+  readonly is_parked: boolean;
 }
 
 async function readFacts(client: Queryable, receipt: Receipt, eventId: string | null): Promise<Facts> {
   const place = [receipt.tenantId, receipt.epoch, receipt.partition, receipt.offset];
-  const [deadLetters, parked, claims, events] = await Promise.all([
+  const [deadLetters, parked, claims, events, repairs] = await Promise.all([
     client.query<DeadLetterFact>(
       `SELECT dead_letter_id AS id, code, stage, state, received_at FROM dead_letters
        WHERE tenant_id = $1 AND epoch = $2 AND partition = $3 AND record_offset = $4 LIMIT 1`,
@@ -131,9 +144,25 @@ async function readFacts(client: Queryable, receipt: Receipt, eventId: string | 
        WHERE tenant_id = $1 AND event_id = $2 ORDER BY received_at LIMIT 100`,
       [receipt.tenantId, eventId],
     ),
+    client.query<RepairFact>(
+      `SELECT attempt, outcome, attempt_epoch AS epoch, attempt_partition AS partition, attempt_offset AS record_offset, judged_at AS at,
+              coalesce((SELECT source_offset FROM stage_positions s WHERE s.stage = 'store' AND s.epoch = attempt_epoch
+                        AND s.partition = attempt_partition), -1) AS stored_through,
+              EXISTS (SELECT FROM store_parked p WHERE p.tenant_id = $1 AND p.epoch = attempt_epoch
+                      AND p.partition = attempt_partition AND p.record_offset = attempt_offset) AS is_parked
+       FROM repair_attempts WHERE tenant_id = $1 AND epoch = $2 AND partition = $3 AND record_offset = $4
+       ORDER BY attempt DESC LIMIT 1`,
+      place,
+    ),
   ]);
   const deadLetter = deadLetters.rows[0] ?? null;
-  return { deadLetter, isParked: parked.rowCount > 0, claims: claims.rows, events: events.rows };
+  return {
+    deadLetter,
+    isParked: parked.rowCount > 0,
+    claims: claims.rows,
+    events: events.rows,
+    repair: repairs.rows[0] ?? null,
+  };
 }
 
 interface Evidence {
@@ -169,6 +198,8 @@ function judgeReceipt({ receipt, raw, progress, facts }: Evidence): ReceiptRepor
   });
   const waiting: StageReport = { state: 'waiting', at: null };
   const processed: StageReport = { state: 'done', at: isoOf(claim?.at) };
+  const repaired = facts.repair === null ? null : judgeRepair(receipt, facts.repair, facts);
+  if (repaired !== null) return report(repaired.state, repaired.stages, repaired.more);
   if (deadLetter !== null) {
     const { id, code, stage, state } = deadLetter;
     return report('dead_letter', { processed }, { dead_letter: { id, code, stage, state } });
@@ -193,6 +224,50 @@ function judgeReceipt({ receipt, raw, progress, facts }: Evidence): ReceiptRepor
   const { epoch, partition, record_offset: offset } = first;
   const original = formatReceiptId({ tenantId: receipt.tenantId, epoch, partition, offset });
   return report('duplicate', { processed }, { duplicate_of: original });
+}
+
+/** A dead letter that one of its further attempts has brought to an end; null while it is still one. */
+function judgeRepair(
+  receipt: Receipt,
+  repair: RepairFact,
+  { events, claims }: Facts,
+): (Pick<ReceiptReport, 'state' | 'stages'> & { readonly more: Partial<ReceiptReport> }) | null {
+  if (repair.outcome === 'dead_letter') return null;
+  const { attempt } = repair;
+  const processed: StageReport = { state: 'done', at: isoOf(repair.at) };
+  const isAttempt = (fact: PositionFact): boolean =>
+    fact.epoch === repair.epoch &&
+    fact.partition === repair.partition &&
+    fact.record_offset === repair.record_offset;
+  if (repair.outcome === 'duplicate') {
+    const first = [...claims, ...events].find((fact) => !isAttempt(fact));
+    const original =
+      first === undefined
+        ? {}
+        : {
+            duplicate_of: formatReceiptId({
+              tenantId: receipt.tenantId,
+              epoch: first.epoch,
+              partition: first.partition,
+              offset: first.record_offset,
+            }),
+          };
+    return { state: 'duplicate', stages: { processed }, more: { attempt, ...original } };
+  }
+  const stored = events.find(isAttempt);
+  if (repair.is_parked) {
+    return {
+      state: 'in_flight',
+      stages: { processed, stored: { state: 'parked', at: null } },
+      more: { attempt },
+    };
+  }
+  const isStored = stored !== undefined || repair.record_offset <= repair.stored_through;
+  return {
+    state: isStored ? 'stored' : 'in_flight',
+    stages: { processed, stored: { state: isStored ? 'done' : 'waiting', at: isoOf(stored?.at) } },
+    more: { attempt },
+  };
 }
 
 function isoOf(at: Date | undefined): string | null {

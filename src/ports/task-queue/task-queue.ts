@@ -32,7 +32,11 @@ export interface TaskQueue {
    * however often and from however many processes, for as long as finished tasks are kept (7 days).
    * Errors: PULSE_TASK_QUEUE_UNAVAILABLE (retryable).
    */
-  enqueue(task: string, ids: TaskIds, options: { readonly key: string; readonly runAtMs: number }): Promise<void>;
+  enqueue(
+    task: string,
+    ids: TaskIds,
+    options: { readonly key: string; readonly runAtMs: number },
+  ): Promise<void>;
   /**
    * Works on the tasks of a name until the queue closes.
    * Guarantees: at least once: a task whose worker died is begun again within about a minute; a task that throws is tried again with

@@ -137,7 +137,7 @@ export async function groupDeadLetters(
 }
 
 /** Conditions and their values; the names of the columns are those of the filter. */
-function whereOf(
+export function whereOf(
   tenantIds: readonly string[],
   filter: DeadLetterFilter,
 ): { readonly where: string[]; readonly values: unknown[] } {

@@ -9,7 +9,7 @@ export const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 // U+0000 cannot be in any column, and Postgres refuses to be asked for it.
 const filterText = { type: 'string', minLength: 1, maxLength: 512, pattern: '^[^\\u0000]*$' } as const;
 
-const tenantFilter = {
+export const tenantFilter = {
   tenant_id: {
     type: 'string',
     maxLength: 63,
@@ -17,8 +17,8 @@ const tenantFilter = {
   },
 } as const;
 
-const filters = {
-  ...tenantFilter,
+/** What dead letters may be picked by. */
+export const letterFilters = {
   code: {
     ...filterText,
     maxLength: 63,
@@ -32,11 +32,13 @@ const filters = {
   to: { type: 'string', maxLength: 64, description: 'Received before this RFC 3339 time.' },
 } as const;
 
+const filters = { ...tenantFilter, ...letterFilters } as const;
+
 function limit(defaultValue: number, maximum: number) {
   return { type: 'integer', minimum: 1, maximum, default: defaultValue } as const;
 }
 
-const errors = {
+export const errors = {
   type: 'array',
   description: 'Every failure that was found.',
   items: {
@@ -64,7 +66,7 @@ const deadLetter = {
     event_type: optionalText,
     errors,
     attempts: { type: 'integer' },
-    state: { type: 'string', enum: ['open', 'queued', 'reprocessed', 'dismissed'] },
+    state: { type: 'string', enum: ['open', 'reprocessing', 'repaired', 'duplicate', 'discarded'] },
     fingerprint: { type: 'string' },
     received_at: time,
     created_at: time,
@@ -101,7 +103,7 @@ const group = {
   },
 } as const;
 
-function querystring<const Properties extends object>(properties: Properties) {
+export function querystring<const Properties extends object>(properties: Properties) {
   return { type: 'object', additionalProperties: false, properties } as const;
 }
 

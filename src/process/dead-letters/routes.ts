@@ -23,7 +23,8 @@ export interface DeadLetterRouteDependencies {
   readonly directory: Pick<Directory, 'tenant' | 'tenants'>;
 }
 
-interface FilterQuery {
+/** A filter of dead letters as it comes in. */
+export interface FilterQuery {
   readonly code?: string;
   readonly stage?: string;
   readonly event_type?: string;
@@ -116,7 +117,8 @@ function visibleTenants(
   return requested === undefined ? [...tenantIds, platformTenantId] : tenantIds;
 }
 
-function filterOf(query: FilterQuery): DeadLetterFilter {
+/** Reads a filter. Errors: PULSE_PROCESS_FILTER_INVALID. */
+export function filterOf(query: FilterQuery): DeadLetterFilter {
   const fromMs = timeOf('from', query.from);
   const toMs = timeOf('to', query.to);
   if (fromMs !== null && toMs !== null && fromMs >= toMs) {

@@ -80,7 +80,8 @@ export function createDeadLetters(dependencies: DeadLettersDependencies): DeadLe
     work: async (signal) => {
       const tenantIds = [...directory.tenants().map((tenant) => tenant.tenantId), platformTenantId];
       const cutMs = clock.now() - settings.PULSE_PROCESS_DEAD_LETTER_RETENTION_MS;
-      const tables = [{ table: 'dead_letters', column: 'created_at' }];
+      // A dead letter that is on its way back stays until it has arrived.
+      const tables = [{ table: 'dead_letters', column: 'created_at', condition: "state <> 'reprocessing'" }];
       expiredRows.inc(
         { table: 'dead_letters' },
         await removeUpTo(database, tenantIds, tables, cutMs, signal),

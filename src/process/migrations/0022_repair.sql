@@ -63,6 +63,8 @@ CREATE TABLE repair_items (
   state text COLLATE "C" NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sent', 'done')),
   result text COLLATE "C",
   detail text,
+  -- What was found when it is still invalid: an array of {pointer, rule, message}.
+  failures jsonb,
   -- Beside `sent`: the attempt, the dead letter's position, and the place of the raw log from which on the attempt may be found.
   attempt integer,
   epoch integer,

@@ -38,7 +38,12 @@ export function membersOf(bytes: Buffer, at: number): readonly Member[] {
     const nameEnd = skipValue(bytes, i);
     const valueStart = skipSpace(bytes, skipSpace(bytes, nameEnd) + 1);
     const end = skipValue(bytes, valueStart);
-    members.push({ name: textOf(bytes, { start: i, end: nameEnd }), start: i, end, value: { start: valueStart, end } });
+    members.push({
+      name: textOf(bytes, { start: i, end: nameEnd }),
+      start: i,
+      end,
+      value: { start: valueStart, end },
+    });
     i = skipSpace(bytes, end);
     if (bytes[i] !== COMMA) break;
     i = skipSpace(bytes, i + 1);

@@ -12,7 +12,8 @@ function patched(event: string, ...operations: readonly (object | string)[]): st
 
 describe('a patch on bytes', () => {
   test('keeps number tokens, white space, key order and escapes of everything it does not name', () => {
-    const event = '{ "big":9007199254740993,\n "price": 1.10, "text":"\\u00e9\\/", "type":5, "list":[1e2 , 2.00] }';
+    const event =
+      '{ "big":9007199254740993,\n "price": 1.10, "text":"\\u00e9\\/", "type":5, "list":[1e2 , 2.00] }';
     assert.equal(
       patched(event, { op: 'replace', path: '/type', value: 'a' }),
       event.replace('"type":5', '"type":"a"'),
@@ -42,13 +43,33 @@ describe('a patch on bytes', () => {
     ['[1]', { op: 'remove', path: '/0' }, '[]'],
     ['{"a":1,"b":2,"a":3}', { op: 'remove', path: '/a' }, '{"b":2}'],
     ['{"a":1,"a":2}', { op: 'replace', path: '/a', value: 3 }, '{"a":1,"a":3}'],
-    ['{"a":1}', { op: 'replace', path: '/b', value: 3 }, 'failed: operation 0 (replace "/b"): there is no such value'],
-    ['{"a":{"b":1}}', { op: 'move', from: '/a', path: '/a/b' }, 'failed: operation 0 (move "/a/b"): a value cannot be moved into itself'],
-    ['{"a":1}', { op: 'remove', path: '' }, 'failed: operation 0 (remove ""): the whole event cannot be removed'],
+    [
+      '{"a":1}',
+      { op: 'replace', path: '/b', value: 3 },
+      'failed: operation 0 (replace "/b"): there is no such value',
+    ],
+    [
+      '{"a":{"b":1}}',
+      { op: 'move', from: '/a', path: '/a/b' },
+      'failed: operation 0 (move "/a/b"): a value cannot be moved into itself',
+    ],
+    [
+      '{"a":1}',
+      { op: 'remove', path: '' },
+      'failed: operation 0 (remove ""): the whole event cannot be removed',
+    ],
     [' {"a":1} ', { op: 'replace', path: '', value: [2] }, ' [2] '],
     ['{"__proto__":1}', { op: 'replace', path: '/__proto__', value: 2 }, '{"__proto__":2}'],
-    ['{"a":1}', { op: 'add', path: '/a/b', value: 2 }, 'failed: operation 0 (add "/a/b"): a value can be added to an object or an array only'],
-    ['{"a":[1]}', { op: 'replace', path: '/a/01', value: 2 }, 'failed: operation 0 (replace "/a/01"): there is no such value'],
+    [
+      '{"a":1}',
+      { op: 'add', path: '/a/b', value: 2 },
+      'failed: operation 0 (add "/a/b"): a value can be added to an object or an array only',
+    ],
+    [
+      '{"a":[1]}',
+      { op: 'replace', path: '/a/01', value: 2 },
+      'failed: operation 0 (replace "/a/01"): there is no such value',
+    ],
     ['{broken', { op: 'add', path: '/a', value: 1 }, 'failed: the event is no JSON, so no patch fits it'],
   ];
   for (const [event, operation, result] of cases) {
@@ -58,25 +79,43 @@ describe('a patch on bytes', () => {
   test('tests numbers by their exact value and members in any order', () => {
     const isEqual = (a: string, b: string): boolean =>
       !patched(`{"v":${a}}`, `{"op":"test","path":"/v","value":${b}}`).startsWith('failed');
-    for (const [a, b] of [['1.10', '11e-1'], ['0', '-0.0'], ['100', '1E2'], ['"\\u0061"', '"a"'], ['{"a":1,"b":[2.0]}', '{ "b":[2],"a":1.0}']] as const) {
+    for (const [a, b] of [
+      ['1.10', '11e-1'],
+      ['0', '-0.0'],
+      ['100', '1E2'],
+      ['"\\u0061"', '"a"'],
+      ['{"a":1,"b":[2.0]}', '{ "b":[2],"a":1.0}'],
+    ] as const) {
       assert.ok(isEqual(a, b), `${a} = ${b}`);
     }
-    for (const [a, b] of [['9007199254740993', '9007199254740992'], ['1', '"1"'], ['[1,2]', '[2,1]'], ['{"a":1}', '{}'], ['null', 'false']] as const) {
+    for (const [a, b] of [
+      ['9007199254740993', '9007199254740992'],
+      ['1', '"1"'],
+      ['[1,2]', '[2,1]'],
+      ['{"a":1}', '{}'],
+      ['null', 'false'],
+    ] as const) {
       assert.ok(!isEqual(a, b), `${a} ≠ ${b}`);
     }
   });
 
   test('changes nothing when a later operation fails, and never grows beyond an event', () => {
-    assert.match(patched('{"a":1}', { op: 'remove', path: '/a' }, { op: 'test', path: '/a', value: 1 }), /^failed: operation 1/);
+    assert.match(
+      patched('{"a":1}', { op: 'remove', path: '/a' }, { op: 'test', path: '/a', value: 1 }),
+      /^failed: operation 1/,
+    );
     const copies = Array.from({ length: 60 }, () => ({ op: 'copy', from: '', path: '/-' }));
     assert.match(patched('[1]', ...copies), /^failed: operation \d+/);
   });
 
   test('is refused as a whole with every mistake', () => {
-    const text = '[{"op":"add","path":"a"},{"op":"jump","path":""},{"op":"add","path":""},{"op":"move","path":"/a"},7,{"op":"remove","path":"/~2"}]';
+    const text =
+      '[{"op":"add","path":"a"},{"op":"jump","path":""},{"op":"add","path":""},{"op":"move","path":"/a"},7,{"op":"remove","path":"/~2"}]';
     assert.throws(
       () => parsePatch(Buffer.from(text)),
-      (error) => hasCode(error, 'PULSE_PROCESS_PATCH_INVALID') && (error.details?.['problems'] as unknown[]).length === 6,
+      (error) =>
+        hasCode(error, 'PULSE_PROCESS_PATCH_INVALID') &&
+        (error.details?.['problems'] as unknown[]).length === 6,
     );
     for (const bad of ['{}', '[]', 'x', '']) assert.throws(() => parsePatch(Buffer.from(bad)));
   });
@@ -100,33 +139,55 @@ function draw(next: (below: number) => number, depth: number): Value {
   if (kind === 2) return next(1000) / 8;
   if (kind === 3) return ['', 'a', 'é"\\', '{}[],:'][next(4)] as string;
   if (kind === 4) return Array.from({ length: next(4) }, () => draw(next, depth - 1));
-  return Object.fromEntries(Array.from({ length: next(4) }, () => [['a', 'b', 'c/d', '~'][next(4)], draw(next, depth - 1)]));
+  return Object.fromEntries(
+    Array.from({ length: next(4) }, () => [['a', 'b', 'c/d', '~'][next(4)], draw(next, depth - 1)]),
+  );
 }
 
 /** JSON text of a value with white space strewn in. */
 function write(next: (below: number) => number, value: Value): string {
   const space = (): string => ['', ' ', '\n\t'][next(3)] as string;
-  if (Array.isArray(value)) return `[${space()}${value.map((one) => write(next, one) + space()).join(`,${space()}`)}]`;
+  if (Array.isArray(value))
+    return `[${space()}${value.map((one) => write(next, one) + space()).join(`,${space()}`)}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const members = Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}${space()}:${space()}${write(next, one)}${space()}`);
+  const members = Object.entries(value).map(
+    ([name, one]) => `${JSON.stringify(name)}${space()}:${space()}${write(next, one)}${space()}`,
+  );
   return `{${space()}${members.join(`,${space()}`)}}`;
 }
 
 function pointers(value: Value, prefix = ''): string[] {
   if (typeof value !== 'object' || value === null) return [prefix];
-  const inner = Object.entries(value).flatMap(([name, one]) => pointers(one, `${prefix}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`));
+  const inner = Object.entries(value).flatMap(([name, one]) =>
+    pointers(one, `${prefix}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`),
+  );
   return [prefix, ...inner, `${prefix}/${Array.isArray(value) ? '-' : 'new'}`, `${prefix}/0`];
 }
 
-interface Op { op: string; path: string; from?: string; value?: Value }
+interface Op {
+  op: string;
+  path: string;
+  from?: string;
+  value?: Value;
+}
 
 /** The reference: one operation on parsed values; throws when it does not apply. */
 function reference(root: Value, operation: Op): Value {
-  const parts = (pointer: string): string[] => pointer.split('/').slice(1).map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const parts = (pointer: string): string[] =>
+    pointer
+      .split('/')
+      .slice(1)
+      .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
   const get = (pointer: string): Value => {
     let value = root;
     for (const part of parts(pointer)) {
-      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, part) || (Array.isArray(value) && part === 'length')) throw new Error('missing');
+      if (
+        typeof value !== 'object' ||
+        value === null ||
+        !Object.hasOwn(value, part) ||
+        (Array.isArray(value) && part === 'length')
+      )
+        throw new Error('missing');
       value = (value as Record<string, Value>)[part] as Value;
     }
     return value;

@@ -105,7 +105,8 @@ function parsePointer(text: string | null): Pointer | null {
  * with one name the last counts; `remove` takes all of them. Never grows beyond the largest event.
  */
 export function applyPatch(bytes: Buffer, patch: Patch): Patched {
-  if (!isJson(bytes, jsonDepthMax)) return { ok: false, message: 'the event is no JSON, so no patch fits it' };
+  if (!isJson(bytes, jsonDepthMax))
+    return { ok: false, message: 'the event is no JSON, so no patch fits it' };
   let patched = bytes;
   for (const [index, operation] of patch.operations.entries()) {
     const next = apply(patched, operation);

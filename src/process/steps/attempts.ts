@@ -31,10 +31,7 @@ function attemptsOf(judged: Iterable<Judged>): readonly Attempt[] {
  * Guarantees: asked again, it gives the same answer. Must run in the claim's transaction, before any id is claimed: after the ledger's
  * horizon a repeat could win its id a second time. Costs nothing for batches without attempts.
  */
-export async function findRepeats(
-  client: Queryable,
-  judged: Iterable<Judged>,
-): Promise<ReadonlySet<Judged>> {
+export async function findRepeats(client: Queryable, judged: Iterable<Judged>): Promise<ReadonlySet<Judged>> {
   const attempts = attemptsOf(judged);
   if (attempts.length === 0) return new Set();
   const firsts = new Map<string, Attempt>();
@@ -48,7 +45,9 @@ export async function findRepeats(
   const { rows } = await client.query<Position & { number: number }>(ownersSql, keyColumns(candidates), {
     name: 'process_attempt_owners',
   });
-  const owners = new Map(rows.map(({ number, ...owner }) => [candidates[number - 1]?.key, formatPosition(owner)]));
+  const owners = new Map(
+    rows.map(({ number, ...owner }) => [candidates[number - 1]?.key, formatPosition(owner)]),
+  );
   const repeats = attempts.filter(
     ({ judged: one, key }) => owners.get(key) !== formatPosition(one.subject.position),
   );

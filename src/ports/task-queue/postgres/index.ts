@@ -71,11 +71,7 @@ class PostgresTaskQueue implements TaskQueue {
     );
   }
 
-  async work(
-    task: string,
-    options: WorkOptions,
-    handler: (task: Task) => Promise<void>,
-  ): Promise<void> {
+  async work(task: string, options: WorkOptions, handler: (task: Task) => Promise<void>): Promise<void> {
     const retryDelay = Math.max(1, Math.ceil(options.retryDelayMs / 1000));
     await this.#makeQueue(task);
     await reached(() =>
