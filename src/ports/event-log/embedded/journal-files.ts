@@ -76,7 +76,7 @@ export class JournalFiles {
   }
 
   /**
-   * Locks the topic, cuts a torn tail off, and makes sure that everything readable is durable (I7).
+   * Locks the topic, cuts an unfinished last group off, and makes sure that everything readable is durable (I7).
    * Errors: PULSE_LOG_IN_USE, PULSE_LOG_CORRUPT.
    */
   static async open(options: JournalFilesOptions): Promise<{ files: JournalFiles; state: JournalState }> {
@@ -90,9 +90,9 @@ export class JournalFiles {
       const state = await readJournal(fileSystem, topic, await readHeadFile(topic, headFile));
       if (state.end.segmentBase > 0) {
         segment = await fileSystem.open(join(topic.directory, segmentName(state.end.segmentBase)), 'update');
-        if (state.torn !== null) await cutTornTail(options, segment, state);
-        await segment.datasync();
       }
+      await cutUnfinished(options, segment, state);
+      await segment?.datasync();
       await fileSystem.syncDirectory(topic.directory);
       await fileSystem.syncDirectory(dirname(topic.directory));
       failpoint('log.tail_recovered');
@@ -223,17 +223,15 @@ export class JournalFiles {
       earliestBase: this.#published.earliestBase,
       ends,
     };
+    // Acknowledged records are always inside the head (I4): recovery cuts a single group that is not.
+    this.#repair = async () => this.#writeHead();
     this.#writeHead();
+    this.#repair = null;
   }
 
   #writeHead(): void {
     encodeHead(this.#headBuffer, { ...this.#published, bootId: this.#options.fileSystem.bootId() });
-    try {
-      this.#head.writeSync(this.#headBuffer, 0);
-    } catch (error) {
-      // The group is durable all the same. Readers in other processes see it with the next head.
-      this.#options.logger.error({ err: error }, 'the head of a topic could not be written');
-    }
+    this.#head.writeSync(this.#headBuffer, 0);
   }
 
   #prepareNext(): void {
@@ -266,18 +264,17 @@ export class JournalFiles {
   }
 }
 
-async function cutTornTail(
+/** `segment` is the one in which the journal ends; null when none is left. */
+async function cutUnfinished(
   options: JournalFilesOptions,
-  segment: LogFile,
-  state: JournalState,
+  segment: LogFile | null,
+  { unfinished, end }: JournalState,
 ): Promise<void> {
-  const { torn, end } = state;
-  options.logger.warn(
-    { topic: options.topic.topic, ...torn },
-    'cut an unfinished last group off; it was never acknowledged',
-  );
+  if (unfinished === null) return;
+  options.logger.warn(unfinished, 'cut an unfinished last group off; it was never acknowledged');
   logCounts.tornTails++;
-  await segment.truncate(end.position);
+  if (unfinished.isWholeFile) await options.fileSystem.removeFile(unfinished.file);
+  else await segment?.truncate(end.position);
 }
 
 /** The lock of the topic's one writer (I9). */
