@@ -47,11 +47,7 @@ const pageBytes = 8 * 1_048_576;
 export async function rebuildIdempotency(options: RebuildOptions): Promise<void> {
   const attempts = new Map<string, Attempt>();
   const budget = { records: options.recordsMax, bytes: options.bytesMax };
-  for (const raw of await rawTopics(options)) {
-    // An earlier front may have died between "durable" and "announced"; only the writer sees such records.
-    await options.log.append(raw.topic, []);
-    await readTopic(options, raw, budget, attempts);
-  }
+  for (const raw of await rawTopics(options)) await readTopic(options, raw, budget, attempts);
   failpoint('collect.keys_rebuilt');
   const complete = [...attempts.values()].filter((attempt) => attempt.seen === attempt.offsets.length);
   complete.sort((a, b) => a.receivedAtMs - b.receivedAtMs);
