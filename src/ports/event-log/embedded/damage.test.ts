@@ -147,6 +147,26 @@ test('cuts a whole last group that was never published: its sync may have failed
   assert.deepEqual(await values(log), ['a', 'b', 'c']);
 });
 
+test('removes a segment that holds nothing but a group that was never published', async (t) => {
+  const { folder, segments } = await manySegments(t);
+  const head = join(folder.directory, 'topics', 't', 'head');
+  let log = await folder.open();
+  const before = segments.length;
+  for (let published = await readFile(head); ; published = await readFile(head)) {
+    const [offset] = await log.append('t', [record(0, 'x'.repeat(1_000))]);
+    const after = (await folder.segments('t')).length;
+    if (after === before) continue;
+    await log.close();
+    await writeFile(head, published);
+    log = await folder.open();
+    assert.deepEqual(await log.append('t', [record(0, 'instead')]), [offset]);
+    const [read] = await log.read('t', 0, offset as number, plenty);
+    assert.equal(read?.value.toString(), 'instead');
+    assert.equal((await log.read('t', 0, 0, plenty)).length, (offset as number) + 1);
+    return;
+  }
+});
+
 test('keeps everything behind a head that is an old copy, as a backup may hold one', async (t) => {
   const { folder } = await written(t, ['a', 'b']);
   const head = join(folder.directory, 'topics', 't', 'head');

@@ -9,11 +9,12 @@ import { logError } from '../event-log.ts';
 import { logCounts } from '../metrics.ts';
 import type { FileLock, FileSystem, LogFile } from './file-system.ts';
 import type { GroupBuilder } from './group-codec.ts';
-import { type JournalState, readHeadFile, readJournal } from './recovery.ts';
+import { type JournalState, readHeadFile, readJournal, type UnfinishedGroup } from './recovery.ts';
 import { removeIfThere, SegmentPreparer } from './segment-preparer.ts';
 import {
   encodeHead,
   encodeSegmentHeader,
+  type Head,
   headBytes,
   headName,
   type PublishedEnd,
@@ -87,7 +88,7 @@ export class JournalFiles {
     try {
       await removeIfThere(fileSystem, join(topic.directory, spareName));
       headFile = await fileSystem.open(join(topic.directory, headName), 'update');
-      const state = await readJournal(fileSystem, topic, await readHeadFile(topic, headFile));
+      const state = await readWithoutLoneGroup(options, await readHeadFile(topic, headFile));
       if (state.end.segmentBase > 0) {
         segment = await fileSystem.open(join(topic.directory, segmentName(state.end.segmentBase)), 'update');
       }
@@ -264,17 +265,31 @@ export class JournalFiles {
   }
 }
 
-/** `segment` is the one in which the journal ends; null when none is left. */
+/** Removes a segment that holds nothing but an unfinished group; the segment before it may have a tail of its own. */
+async function readWithoutLoneGroup(options: JournalFilesOptions, head: Head | null): Promise<JournalState> {
+  const { fileSystem, topic } = options;
+  for (;;) {
+    const state = await readJournal(fileSystem, topic, head);
+    if (state.unfinished === null || !state.unfinished.isWholeFile) return state;
+    noteCut(options, state.unfinished);
+    await fileSystem.removeFile(state.unfinished.file);
+    await fileSystem.syncDirectory(topic.directory);
+  }
+}
+
 async function cutUnfinished(
   options: JournalFilesOptions,
   segment: LogFile | null,
   { unfinished, end }: JournalState,
 ): Promise<void> {
   if (unfinished === null) return;
+  noteCut(options, unfinished);
+  await segment?.truncate(end.position);
+}
+
+function noteCut(options: JournalFilesOptions, unfinished: UnfinishedGroup): void {
   options.logger.warn(unfinished, 'cut an unfinished last group off; it was never acknowledged');
   logCounts.tornTails++;
-  if (unfinished.isWholeFile) await options.fileSystem.removeFile(unfinished.file);
-  else await segment?.truncate(end.position);
 }
 
 /** The lock of the topic's one writer (I9). */

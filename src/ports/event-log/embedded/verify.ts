@@ -185,13 +185,13 @@ class TopicCheck {
     try {
       const limit = next === null ? end.position : await file.size();
       const scanner = new SegmentScanner(file, segment.headerBytes, this.#topic.incarnationBytes);
-      for (;;) {
+      const expected = next === null ? end.sequence : next.base - 1;
+      while (this.#sequence < expected) {
         const step = await scanner.next(limit);
         if (step.kind === 'broken') throw corrupt(path, step.position, step.why);
         if (step.kind === 'end') break;
         this.#checkGroup(path, step.position, step.group);
       }
-      const expected = next === null ? end.sequence : next.base - 1;
       if (this.#sequence !== expected) {
         throw corrupt(path, scanner.position, `group ${this.#sequence + 1} is not there`);
       }
