@@ -116,6 +116,35 @@ function appendTests(makeTarget: MakeTarget): void {
     }
   });
 
+  test('keeps shared headers beside the own headers of each record', async (t) => {
+    const { log, open } = await useTopic(t, makeTarget);
+    const first = { pulse_tenant: 'a', x_size: 'größe 😀' };
+    const second = { pulse_tenant: 'b' };
+    const shared = [first, first, second, undefined, first];
+    const sent = shared.map((sharedHeaders, i) =>
+      record(0, `v${i}`, {
+        key: `k${i}`,
+        headers: { ce_id: `é${i}`, h_own: String(i) },
+        ...(sharedHeaders === undefined ? {} : { sharedHeaders }),
+      }),
+    );
+    await log.append('events', sent);
+    const read = await (await open()).read('events', 0, 0, plenty);
+    assert.deepEqual(
+      read.map(({ key, headers, value }) => ({ key, headers: { ...headers }, value: value.toString() })),
+      shared.map((sharedHeaders, i) => ({
+        key: `k${i}`,
+        headers: { ce_id: `é${i}`, h_own: String(i), ...sharedHeaders },
+        value: `v${i}`,
+      })),
+    );
+    const tooMany = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`s_${i}`, '']));
+    await assert.rejects(
+      log.append('events', [record(0, 'x', { headers: { ce_id: '1' }, sharedHeaders: tooMany })]),
+      (error) => hasCode(error, 'PULSE_LOG_RECORD_INVALID'),
+    );
+  });
+
   test('refuses a record beyond the limits and stores nothing of its call', async (t) => {
     const { log } = await useTopic(t, makeTarget);
     await log.append('events', [record(0, 'before')]);
