@@ -58,7 +58,9 @@ export class MemoryEventLog implements EventLog {
       }
       const offset = partition.length;
       const value = Buffer.from(record.value);
-      partition.push({ ...record, headers: { ...record.headers }, value, offset, appendTimeMs: this.#now() });
+      const { sharedHeaders, ...rest } = record;
+      const headers = { ...sharedHeaders, ...record.headers };
+      partition.push({ ...rest, headers, value, offset, appendTimeMs: this.#now() });
       return offset;
     });
   }

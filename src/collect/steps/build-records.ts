@@ -42,19 +42,20 @@ interface RecordContext {
  * copy in the same partition.
  */
 export function buildRecords(split: SplitBody, ids: readonly string[], context: RecordContext): LogRecord[] {
-  const request = requestHeaders(split, context);
+  const sharedHeaders = requestHeaders(split, context);
   const { events } = split;
   const records: LogRecord[] = new Array(events.length);
   for (let i = 0; i < events.length; i++) {
     const event = events[i]!;
     const id = ids[i]!;
-    const headers: RecordHeaders = { ...request, ce_id: id };
+    const headers: RecordHeaders = { ce_id: id };
     if (event.type !== null) headers.ce_type = event.type;
     if (event.source !== null) headers.ce_source = event.source;
     if (event.time !== null) headers.ce_time = event.time;
     if (event.subject !== null) headers.ce_subject = event.subject;
     if (context.keyed !== null) headers.pulse_request_index = `${i}/${events.length}`;
-    records[i] = { partition: partitionFor(id, context.partitions), key: id, headers, value: event.value };
+    const partition = partitionFor(id, context.partitions);
+    records[i] = { partition, key: id, headers, sharedHeaders, value: event.value };
   }
   return records;
 }
@@ -67,12 +68,11 @@ type HeaderName = (typeof header)[keyof typeof header];
  */
 type RecordHeaders = Record<string, string> & { [Name in HeaderName]?: string };
 
-/** The headers that all events of a request share. */
+/** The headers that all events of a request share; encoded once for all of them. */
 function requestHeaders(split: SplitBody, context: RecordContext): RecordHeaders {
   const { exchange, tenant, keyed } = context;
   const { headers } = exchange;
   const shared: RecordHeaders = {
-    ce_id: '',
     pulse_tenant: tenant.tenantId,
     pulse_received_at: isoTime(context.nowMs),
     pulse_protocol: split.protocol,
