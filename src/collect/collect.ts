@@ -248,7 +248,8 @@ class HttpCollect implements Collect {
     if (known.status === 500) logger.error({ ...facts, err: error }, 'collect failed');
     else if (known.code.startsWith('PULSE_LOG_'))
       logger.warn({ ...facts, err: error }, 'the log refused events');
-    else logger.debug({ ...facts, detail: known.message }, 'collect refused a request');
+    // Not the detail: it may repeat what the client has sent.
+    else logger.debug(facts, 'collect refused a request');
     counts.answers[Math.floor(known.status / 100)]! += 1;
     countRefused(known.code);
     answerProblem(exchange, known, allow);
