@@ -1,10 +1,10 @@
 // A place in a journal that moves forward group by group, across segment files, up to what is published.
 import { join } from 'node:path';
 import { logError } from '../event-log.ts';
-import { logCounts } from '../metrics.ts';
 import { isFileError, type LogFile } from './file-system.ts';
 import type { GroupView } from './group-codec.ts';
 import type { JournalReader } from './journal-reader.ts';
+import { logCounts } from './metrics.ts';
 import { SegmentScanner } from './segment-scanner.ts';
 import { corrupt, type PublishedEnd, segmentName } from './topic-files.ts';
 

@@ -6,9 +6,9 @@ import { failpoint } from '../../../core/failpoint.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
 import { logError } from '../event-log.ts';
-import { logCounts } from '../metrics.ts';
 import type { FileLock, FileSystem, LogFile } from './file-system.ts';
 import type { GroupBuilder } from './group-codec.ts';
+import { logCounts } from './metrics.ts';
 import { type JournalState, readHeadFile, readJournal, type UnfinishedGroup } from './recovery.ts';
 import { removeIfThere, SegmentPreparer } from './segment-preparer.ts';
 import {

@@ -29,7 +29,7 @@ interface Problem {
 }
 
 /** What was found in one topic. */
-interface TopicReport {
+export interface TopicReport {
   readonly topic: string;
   readonly incarnation: string;
   readonly segments: number;
