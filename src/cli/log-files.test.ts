@@ -65,10 +65,16 @@ describe('pulse log', () => {
     const data = await dataDirectory(t);
     const whole = await run(['verify', '--json'], data);
     assert.equal(whole.code, 0);
-    const { partitions } = JSON.parse(whole.out) as { partitions: { records: number; bytes: number }[] };
+    const { topics } = JSON.parse(whole.out) as {
+      topics: { topic: string; problem: unknown; partitions: { records: number }[] }[];
+    };
     assert.deepEqual(
-      partitions.map(({ records, bytes }) => [records, bytes]),
-      Array(3).fill([100, 100_000]),
+      topics.map(({ topic, problem, partitions }) => [
+        topic,
+        problem,
+        partitions.map(({ records }) => records),
+      ]),
+      [['events.raw', null, [100, 100, 100]]],
     );
 
     const folder = join(data, 'log', 'topics', 'events.raw');
@@ -77,7 +83,7 @@ describe('pulse log', () => {
     writeSync(file, Buffer.from('damage'), 0, 6, 100_000);
     const damaged = await run(['verify'], data);
     assert.equal(damaged.code, 1);
-    assert.match(damaged.out, /PULSE_LOG_CORRUPT/);
+    assert.match(damaged.out, /events\.raw .*corrupt at byte \d+ of /);
   });
 
   test('forgets a group, and says which there are when it is unknown', async (t) => {

@@ -1,7 +1,6 @@
 // What `pulse log` shows of the embedded log on disk. It reads as any consumer may, so it is safe beside a running Pulse.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { PulseError } from '../core/errors.ts';
 import { createEmbeddedEventLog, type EmbeddedEventLog } from '../ports/event-log/embedded/index.ts';
 import { groupsDirectory, topicsDirectory } from '../ports/event-log/embedded/topic-files.ts';
 import { createLogger } from '../telemetry/logger.ts';
@@ -15,14 +14,6 @@ export interface PartitionFacts {
   readonly end: number;
 }
 
-/** What reading a partition from its first to its last record found. */
-export interface PartitionVerdict extends PartitionFacts {
-  readonly records: number;
-  readonly bytes: number;
-  /** Why reading stopped early; null when every record is whole. */
-  readonly problem: string | null;
-}
-
 /** How far a group is behind on a topic. */
 export interface GroupFacts {
   readonly group: string;
@@ -31,17 +22,12 @@ export interface GroupFacts {
   readonly lag_ms: number;
 }
 
-const readRecordsMax = 20_000;
-const readBytesMax = 16 * 1024 * 1024;
-
 /** Opens the log for `work` and closes it. Errors: PULSE_CLI_INPUT_UNREADABLE when there is no log. */
 export async function withLog<Result>(
   directory: string,
   work: (log: EmbeddedEventLog) => Promise<Result>,
 ): Promise<Result> {
-  if (names(topicsDirectory(directory)).length === 0) {
-    throw cliError('PULSE_CLI_INPUT_UNREADABLE', `There is no event log in '${directory}'.`);
-  }
+  if (names(topicsDirectory(directory)).length === 0) throw noLog(directory);
   const log = await createEmbeddedEventLog({
     directory,
     logger: createLogger({ level: 'error', process: 'log' }),
@@ -51,6 +37,11 @@ export async function withLog<Result>(
   } finally {
     await log.close();
   }
+}
+
+/** The error of a directory that holds no event log. */
+export function noLog(directory: string): Error {
+  return cliError('PULSE_CLI_INPUT_UNREADABLE', `There is no event log in '${directory}'.`);
 }
 
 /** Names of the topics, or only `wanted`. Errors: PULSE_CLI_INPUT_UNREADABLE when there is no such topic. */
@@ -87,32 +78,6 @@ export async function inspect(
     for (const bounds of await log.bounds(topic)) facts.push({ topic, ...bounds });
   }
   return facts;
-}
-
-/**
- * Reads every record from the first to the end as it was at the start; every checksum on the way is checked.
- * Guarantees: a damaged partition is a verdict, not an error, and does not keep the others from being read.
- */
-export async function verify(log: EmbeddedEventLog, facts: PartitionFacts): Promise<PartitionVerdict> {
-  let offset = facts.earliest;
-  let records = 0;
-  let bytes = 0;
-  try {
-    while (offset < facts.end) {
-      const options = { recordsMax: readRecordsMax, bytesMax: readBytesMax };
-      const batch = await log.read(facts.topic, facts.partition, offset, options);
-      const last = batch.at(-1);
-      if (last === undefined)
-        return { ...facts, records, bytes, problem: `nothing can be read at offset ${offset}` };
-      records += batch.length;
-      for (const record of batch) bytes += record.value.length;
-      offset = last.offset + 1;
-    }
-    return { ...facts, records, bytes, problem: null };
-  } catch (error) {
-    if (!(error instanceof PulseError)) throw error;
-    return { ...facts, records, bytes, problem: `${error.code}: ${error.message}` };
-  }
 }
 
 export async function consumers(

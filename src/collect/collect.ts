@@ -10,24 +10,24 @@ import { internalError } from '../core/problem.ts';
 import type { EventLog } from '../ports/event-log/event-log.ts';
 import type { RateLimiter } from '../ports/rate-limiter/rate-limiter.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Directory, Principal, Tenant } from '../tenancy/types.ts';
+import type { Directory, Principal } from '../tenancy/types.ts';
 import { type CollectSettings, parseAddressList } from './config.ts';
 import { ClientGone, collectError } from './errors.ts';
 import { collectPathOf, Exchange, givenRequestId, newRequestId } from './exchange.ts';
 import { Gate } from './gate.ts';
-import { type Entry, IdempotencyMemory, type Places } from './idempotency.ts';
+import { type Entry, IdempotencyMemory } from './idempotency.ts';
 import { collectMetrics, countRefused, counts } from './metrics.ts';
 import type { SplitBody } from './protocols/split.ts';
 import { rebuildIdempotency } from './rebuild-idempotency.ts';
 import { answerProblem, answerReceipts } from './steps/answer.ts';
 import { append, hasStoredNothing, type RawTopic } from './steps/append.ts';
 import { authenticateTenant } from './steps/authenticate.ts';
-import { buildRecords, eventIds, type KeyedRequest } from './steps/build-records.ts';
+import { buildRecords, eventIds } from './steps/build-records.ts';
 import { contentCoding, Decompressor } from './steps/decompress.ts';
 import { announceLimit, limit } from './steps/limit.ts';
 import { BodyReader, checkLength } from './steps/read-body.ts';
 import { fingerprint, idempotencyKeyOf } from './steps/remember.ts';
-import { type BodyKind, bodyKind, splitBody } from './steps/split-body.ts';
+import { bodyKind, splitBody } from './steps/split-body.ts';
 
 interface CollectDependencies {
   readonly log: EventLog;
@@ -145,40 +145,76 @@ class HttpCollect implements Collect {
     };
   }
 
-  /** One request from the gate to its answer. Never rejects. */
+  /**
+   * One request, step by step, from the gate to its answer. Never rejects. Cheap refusals come first; the answer comes
+   * only after the append. One function on purpose: each further async call costs this path 0.4 µs and 400 bytes.
+   */
   async #serve(exchange: Exchange): Promise<void> {
+    const { authenticate, directory, limiter, clock, log, rawTopic } = this.#dependencies;
+    let entry: Entry | null = null;
     this.#gate.enter();
     try {
-      await this.#collect(exchange);
+      const tenant = authenticateTenant(exchange.headers, authenticate, directory);
+      exchange.tenant = tenant;
+      failpoint('collect.authenticated');
+      announceLimit(exchange, tenant);
+      const bytesMax = this.#bodyBytesMax(exchange);
+      checkLength(exchange, bytesMax);
+      const limited = limit(exchange, tenant, limiter);
+      if (limited !== undefined) await limited;
+      const coding = contentCoding(exchange.headers['content-encoding']);
+      const kind = bodyKind(exchange);
+      const key = idempotencyKeyOf(exchange.headers['idempotency-key']);
+
+      let body = await this.#bodies.read(exchange, bytesMax);
+      failpoint('collect.body_read');
+      if (coding !== null) body = await this.#unpack(exchange, body, coding, bytesMax);
+      const nowMs = clock.now();
+      const keyed = key === null ? null : { key, hash: fingerprint(exchange, kind, body) };
+      const begun = keyed === null ? null : this.#memory.begin(tenant.tenantId, keyed.key, keyed.hash, nowMs);
+      if (begun?.kind === 'first') {
+        entry = begun.entry;
+        failpoint('collect.key_begun');
+      }
+      const split = splitBody(
+        exchange,
+        kind,
+        body,
+        this.#dependencies.settings.PULSE_COLLECT_BATCH_EVENTS_MAX,
+      );
+      const ids = eventIds(split, tenant.tenantId, key, nowMs);
+      if (begun?.kind === 'replay') {
+        answerReceipts(exchange, split, ids, begun.places, true);
+        counts.replays++;
+      } else {
+        const raw = await rawTopic(tenant.tenantId);
+        const context = {
+          exchange,
+          tenant,
+          keyed,
+          nowMs,
+          proxies: this.#proxies,
+          partitions: raw.partitions,
+        };
+        failpoint('collect.before_append');
+        const places = await append(log, raw, buildRecords(split, ids, context));
+        failpoint('collect.appended');
+        countAccepted(split);
+        if (entry !== null) {
+          this.#memory.stored(entry, places);
+          failpoint('collect.key_stored');
+        }
+        answerReceipts(exchange, split, ids, places, false);
+      }
       failpoint('collect.answered');
       counts.answers[2]! += 1;
       collectMetrics.requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
     } catch (error) {
+      if (entry?.state === 'pending') this.#forget(entry, error);
       this.#refuse(exchange, error);
     } finally {
       this.#gate.leave(exchange.reservedBytes);
     }
-  }
-
-  /** The steps in their order. Cheap refusals come first; nothing is remembered or stored before the last three. */
-  async #collect(exchange: Exchange): Promise<void> {
-    const { authenticate, directory, limiter } = this.#dependencies;
-    const tenant = authenticateTenant(exchange.headers, authenticate, directory);
-    exchange.tenant = tenant;
-    failpoint('collect.authenticated');
-    announceLimit(exchange, tenant);
-    const bytesMax = this.#bodyBytesMax(exchange);
-    checkLength(exchange, bytesMax);
-    const limited = limit(exchange, tenant, limiter);
-    if (limited !== undefined) await limited;
-    const coding = contentCoding(exchange.headers['content-encoding']);
-    const kind = bodyKind(exchange);
-    const key = idempotencyKeyOf(exchange.headers['idempotency-key']);
-    let body = await this.#bodies.read(exchange, bytesMax);
-    failpoint('collect.body_read');
-    if (coding !== null) body = await this.#unpack(exchange, body, coding, bytesMax);
-    if (key === null) await this.#collectOnce(exchange, tenant, kind, body);
-    else await this.#collectKeyed(exchange, tenant, kind, body, key);
   }
 
   #bodyBytesMax(exchange: Exchange): number {
@@ -191,73 +227,6 @@ class HttpCollect implements Collect {
     this.#gate.reserve(unpacked.length);
     exchange.reservedBytes += unpacked.length;
     return unpacked;
-  }
-
-  async #collectOnce(exchange: Exchange, tenant: Tenant, kind: BodyKind, body: Buffer): Promise<void> {
-    const split = this.#split(exchange, kind, body);
-    const nowMs = this.#dependencies.clock.now();
-    const ids = eventIds(split, tenant.tenantId, null, nowMs);
-    const places = await this.#store(exchange, tenant, split, ids, null, nowMs);
-    answerReceipts(exchange, split, ids, places, false);
-  }
-
-  /** As `#collectOnce`, but at most once for a key: a repetition is answered from the places of the first. */
-  async #collectKeyed(
-    exchange: Exchange,
-    tenant: Tenant,
-    kind: BodyKind,
-    body: Buffer,
-    key: string,
-  ): Promise<void> {
-    const nowMs = this.#dependencies.clock.now();
-    const hash = fingerprint(exchange, kind, body);
-    const begun = this.#memory.begin(tenant.tenantId, key, hash, nowMs);
-    if (begun.kind === 'replay') {
-      const split = this.#split(exchange, kind, body);
-      answerReceipts(exchange, split, eventIds(split, tenant.tenantId, key, nowMs), begun.places, true);
-      counts.replays++;
-      return;
-    }
-    const { entry } = begun;
-    failpoint('collect.key_begun');
-    try {
-      const split = this.#split(exchange, kind, body);
-      const ids = eventIds(split, tenant.tenantId, key, nowMs);
-      const places = await this.#store(exchange, tenant, split, ids, { key, hash }, nowMs);
-      this.#memory.stored(entry, places);
-      failpoint('collect.key_stored');
-      answerReceipts(exchange, split, ids, places, false);
-    } catch (error) {
-      if (entry.state === 'pending') this.#forget(entry, error);
-      throw error;
-    }
-  }
-
-  #split(exchange: Exchange, kind: BodyKind, body: Buffer): SplitBody {
-    return splitBody(exchange, kind, body, this.#dependencies.settings.PULSE_COLLECT_BATCH_EVENTS_MAX);
-  }
-
-  async #store(
-    exchange: Exchange,
-    tenant: Tenant,
-    split: SplitBody,
-    ids: readonly string[],
-    keyed: KeyedRequest | null,
-    nowMs: number,
-  ): Promise<Places> {
-    const { rawTopic, log } = this.#dependencies;
-    const found = rawTopic(tenant.tenantId);
-    const raw = found instanceof Promise ? await found : found;
-    if (split.events.length === 0) return { epoch: raw.epoch, partitions: [], offsets: [] };
-    const { partitions } = raw;
-    const context = { exchange, tenant, keyed, nowMs, proxies: this.#proxies, partitions };
-    failpoint('collect.before_append');
-    const places = await append(log, raw, buildRecords(split, ids, context));
-    failpoint('collect.appended');
-    counts.events += split.events.length;
-    for (const event of split.events) counts.eventBytes += event.value.length;
-    for (const refused of split.errors) countRefused(refused.code);
-    return places;
   }
 
   /** A refusal before the append, or one that stored nothing, frees the key; after any other it stays in doubt. */
@@ -279,10 +248,17 @@ class HttpCollect implements Collect {
     if (known.status === 500) logger.error({ ...facts, err: error }, 'collect failed');
     else if (known.code.startsWith('PULSE_LOG_'))
       logger.warn({ ...facts, err: error }, 'the log refused events');
-    else logger.debug({ ...facts, detail: known.message }, 'collect refused a request');
+    // Not the detail: it may repeat what the client has sent.
+    else logger.debug(facts, 'collect refused a request');
     counts.answers[Math.floor(known.status / 100)]! += 1;
     countRefused(known.code);
     answerProblem(exchange, known, allow);
     collectMetrics.requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
   }
+}
+
+function countAccepted(split: SplitBody): void {
+  counts.events += split.events.length;
+  for (const event of split.events) counts.eventBytes += event.value.length;
+  for (const refused of split.errors) countRefused(refused.code);
 }

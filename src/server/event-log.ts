@@ -1,8 +1,9 @@
 // Opens the event log and makes sure that the topics of all tenants exist.
 import { join } from 'node:path';
+import { hasCode } from '../core/errors.ts';
 import { epochOf } from '../database/epochs.ts';
 import type { Database } from '../database/types.ts';
-import { createEmbeddedEventLog } from '../ports/event-log/embedded/index.ts';
+import { createEmbeddedEventLog, type EmbeddedEventLog } from '../ports/event-log/embedded/index.ts';
 import type { EventLog, TopicInfo } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Directory, TopicNames } from '../tenancy/types.ts';
@@ -13,8 +14,31 @@ export async function openEventLog(
   settings: AllSettings,
   dataDirectory: string,
   logger: Logger,
-): Promise<EventLog> {
+): Promise<EmbeddedEventLog> {
   return await createEmbeddedEventLog({ directory: join(dataDirectory, 'log'), settings, logger });
+}
+
+/**
+ * Takes over the topics that this process writes, and recovers them before anything reads them: after a power loss their end
+ * is known only once torn groups are cut. A damaged topic is reported and left: it stops by itself, and the rest goes on.
+ * Errors: PULSE_LOG_IN_USE.
+ */
+export async function recoverTopics(
+  log: EmbeddedEventLog,
+  directory: Directory,
+  kinds: readonly (keyof TopicNames)[],
+  logger: Logger,
+): Promise<void> {
+  for (const { names } of directory.topicSets()) {
+    for (const kind of kinds) {
+      try {
+        await log.openForWriting(names[kind]);
+      } catch (error) {
+        if (!hasCode(error, 'PULSE_LOG_CORRUPT')) throw error;
+        logger.error({ err: error, topic: names[kind] }, 'a topic is damaged and takes no more records');
+      }
+    }
+  }
 }
 
 /** A raw topic as collect and the receipts need it. */

@@ -10,7 +10,7 @@ import { authenticate, openDirectory, registerAuthentication } from '../tenancy/
 import { registerApi } from './api.ts';
 import { createApp } from './app.ts';
 import type { Part } from './child.ts';
-import { openEventLog, Topics } from './event-log.ts';
+import { openEventLog, recoverTopics, Topics } from './event-log.ts';
 import { diskSpace } from './health.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes, workerDependency } from './operations.ts';
@@ -29,6 +29,7 @@ export async function startFront(configuration: ChildConfiguration, logger: Logg
   const log = await openEventLog(settings, configuration.dataDirectory, logger);
   const topics = new Topics(log, database, directory, settings);
   await topics.createAll();
+  await recoverTopics(log, directory, ['raw'], logger);
   const limiter = createMemoryRateLimiter({ clock: systemClock });
   const collect = createCollect({
     log,

@@ -7,7 +7,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { openDirectory } from '../tenancy/index.ts';
 import { createApp } from './app.ts';
 import type { Part } from './child.ts';
-import { openEventLog, Topics } from './event-log.ts';
+import { openEventLog, recoverTopics, Topics } from './event-log.ts';
 import { type Dependency, diskSpace } from './health.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes } from './operations.ts';
@@ -33,6 +33,7 @@ export async function startWorker(configuration: ChildConfiguration, logger: Log
   const directory = await openDirectory({ database, clock: systemClock, logger, settings });
   const log = await openEventLog(settings, configuration.dataDirectory, logger);
   await new Topics(log, database, directory, settings).createAll();
+  await recoverTopics(log, directory, ['valid', 'dlq'], logger);
   const dependencies = { log, database, directory, clock: systemClock, logger, settings };
   const stages = new Map<string, Stage>();
   if (roles.includes('process')) {

@@ -3,21 +3,30 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger };
 
-/** Paths whose values never reach a log line. */
-const secretPaths = [
+/** Names whose values never reach a log line, on top of it or up to two objects deep. */
+const secretNames = [
   'authorization',
   'cookie',
+  'x-api-key',
   'api_key',
   'apiKey',
   'token',
+  'adminToken',
   'password',
-  'headers.authorization',
-  'headers.cookie',
-  'headers["x-api-key"]',
-  'req.headers.authorization',
-  'req.headers.cookie',
-  'req.headers["x-api-key"]',
+  'ownerPassword',
+  'databaseUrl',
+  'ownerUrl',
+  'appUrl',
+  'connectionString',
+  'PULSE_ADMIN_TOKEN',
+  'PULSE_DATABASE_URL',
+  'PULSE_DATABASE_APP_URL',
 ];
+
+const secretPaths = secretNames.flatMap((name) => {
+  const step = name.includes('-') ? `["${name}"]` : `.${name}`;
+  return [step.replace(/^\./, ''), `*${step}`, `*.*${step}`];
+});
 
 /**
  * A logger for one process.

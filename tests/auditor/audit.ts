@@ -30,6 +30,8 @@ export interface AuditOptions {
   readonly isDrained?: boolean;
   /** Positions that an earlier audit saw. */
   readonly earlierPositions?: readonly PositionRow[];
+  /** For tests of the auditor: SQL that takes effect inside its own snapshot and is rolled back with it. */
+  readonly plantedSql?: string;
 }
 
 export interface AuditReport {
@@ -49,7 +51,10 @@ export async function audit(options: AuditOptions): Promise<AuditReport> {
   const startedMs = performance.now();
   const { dataDirectory, acknowledged = [], isDrained = false, earlierPositions = [] } = options;
   // The database first: whatever it knows lies in the log then, however busy Pulse is.
-  const database = await readDatabase(options.ownerUrl ?? embeddedOwnerUrl(dataDirectory));
+  const database = await readDatabase(
+    options.ownerUrl ?? embeddedOwnerUrl(dataDirectory),
+    options.plantedSql,
+  );
   const files = new Check(
     'log_files_whole',
     'every group has a good checksum, sequences and offsets go on without a gap',

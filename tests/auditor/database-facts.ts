@@ -80,17 +80,23 @@ export function embeddedOwnerUrl(dataDirectory: string): string {
   return `postgres://pulse:${secrets.ownerPassword}@127.0.0.1:${port}/pulse`;
 }
 
-/** Reads everything in one REPEATABLE READ snapshot. */
-export async function readDatabase(ownerUrl: string): Promise<DatabaseFacts> {
+/** Reads everything in one REPEATABLE READ snapshot. `plantedSql` takes effect in it alone: nothing is ever committed. */
+export async function readDatabase(ownerUrl: string, plantedSql?: string): Promise<DatabaseFacts> {
   const client = new Client({ connectionString: ownerUrl, connectionTimeoutMillis: 10_000 });
   client.on('error', () => {}); // The statement in hand fails with it.
   await client.connect();
   try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    await client.query(
+      `BEGIN ISOLATION LEVEL REPEATABLE READ ${plantedSql === undefined ? 'READ ONLY' : ''}`,
+    );
     // An outside owner is no superuser, and forced row-level security binds it like everybody.
     await client.query(
       `SELECT set_config('pulse.tenants', (SELECT string_agg(tenant_id, ',') || ',_platform' FROM tenants), true)`,
     );
+    if (plantedSql !== undefined) {
+      const { rowCount } = await client.query(plantedSql);
+      if (rowCount === 0) throw new Error(`nothing was planted by ${plantedSql}`);
+    }
     return {
       epochs: await readEpochs(client),
       events: await readEvents(client),

@@ -51,7 +51,11 @@ export function readTopics(dataDirectory: string, check: Check): Map<string, Top
   const directory = join(dataDirectory, 'log', 'topics');
   const topics = new Map<string, TopicFacts>();
   if (!existsSync(directory)) return topics;
-  for (const name of readdirSync(directory).sort()) {
+  // Raw topics last: whatever the others hold lies in raw then, however busy Pulse is.
+  const names = readdirSync(directory).sort(
+    (a, b) => Number(a.endsWith('.raw')) - Number(b.endsWith('.raw')),
+  );
+  for (const name of names) {
     if (name.startsWith('.')) continue;
     topics.set(name, readTopic(join(directory, name), check));
   }

@@ -5,6 +5,7 @@ import type { FileLock, FileSystem, LogFile } from '../../src/ports/event-log/em
 import type { SeededRandom } from './random.ts';
 
 const sectorBytes = 512;
+const pageBytes = 4_096;
 
 type FileOperation =
   | { readonly kind: 'write'; readonly position: number; readonly bytes: Buffer }
@@ -339,7 +340,13 @@ class OpenFile implements LogFile {
     const { disk, faults } = this.#mount;
     const put = (count: number): void =>
       this.#node.apply({ kind: 'write', position, bytes: Buffer.from(bytes.subarray(0, count)) });
-    this.#mount.step(() => put(disk.random.between(0, bytes.length)));
+    // A kill comes between two pages of the page cache, never inside one.
+    const firstPage = Math.floor(position / pageBytes);
+    const pages = Math.floor((position + Math.max(bytes.length, 1) - 1) / pageBytes) - firstPage + 1;
+    const kept = disk.random.between(0, pages);
+    this.#mount.step(() =>
+      put(Math.min(bytes.length, Math.max(0, (firstPage + kept) * pageBytes - position))),
+    );
     const growth = Math.max(0, position + bytes.length - this.#node.current.size);
     if (faults.bytesMax !== undefined && growth > 0 && disk.usedBytes() + growth > faults.bytesMax) {
       put(Math.floor((bytes.length - growth) / 2));

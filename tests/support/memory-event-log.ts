@@ -26,6 +26,7 @@ export class MemoryEventLog implements EventLog {
   readonly #now: () => number;
   /** See BeforeAppend; null lets every append through. */
   beforeAppend: BeforeAppend | null = null;
+  /** Appends that held records. */
   appends = 0;
 
   constructor(now: () => number = Date.now) {
@@ -46,6 +47,8 @@ export class MemoryEventLog implements EventLog {
 
   async append(topic: string, records: readonly LogRecord[]): Promise<readonly number[]> {
     const { partitions } = this.#topic(topic);
+    // An append of nothing only makes the caller the topic's writer.
+    if (records.length === 0) return [];
     this.appends++;
     if (this.beforeAppend !== null) await this.beforeAppend(topic, records);
     return records.map((record) => {
@@ -55,7 +58,9 @@ export class MemoryEventLog implements EventLog {
       }
       const offset = partition.length;
       const value = Buffer.from(record.value);
-      partition.push({ ...record, headers: { ...record.headers }, value, offset, appendTimeMs: this.#now() });
+      const { sharedHeaders, ...rest } = record;
+      const headers = { ...sharedHeaders, ...record.headers };
+      partition.push({ ...rest, headers, value, offset, appendTimeMs: this.#now() });
       return offset;
     });
   }

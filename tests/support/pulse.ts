@@ -19,7 +19,11 @@ export interface RunningPulse {
   output(): string;
   /** Calls the API with the demo key, or the given credential. */
   get(path: string, credential?: string): Promise<{ status: number; body: unknown }>;
-  post(path: string, body: unknown, options?: { credential?: string; headers?: Record<string, string> }): Promise<{
+  post(
+    path: string,
+    body: unknown,
+    options?: { credential?: string; headers?: Record<string, string> },
+  ): Promise<{
     status: number;
     body: unknown;
     headers: Headers;
@@ -61,7 +65,9 @@ export async function runPulse(
 }
 
 function spawnPulse(arguments_: readonly string[], environment: Record<string, string>): ChildProcess {
-  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PULSE_')));
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith('PULSE_')),
+  );
   return spawn(process.execPath, [join(root, 'src', 'main.ts'), ...arguments_], {
     cwd: root,
     env: { ...inherited, ...environment },
@@ -82,7 +88,11 @@ export async function startPulse(
   options: { dataDirectory: string; port?: number; environment?: Record<string, string> },
 ): Promise<RunningPulse> {
   const port = options.port ?? (await freePort());
-  const environment = { PULSE_DATA_DIR: options.dataDirectory, PULSE_PORT: String(port), ...options.environment };
+  const environment = {
+    PULSE_DATA_DIR: options.dataDirectory,
+    PULSE_PORT: String(port),
+    ...options.environment,
+  };
   const child = spawnPulse(['start'], environment);
   const output = collectOutput(child);
   const exited = new Promise<number | null>((done) => child.once('exit', done));
@@ -93,7 +103,7 @@ export async function startPulse(
   await waitFor(() => output().includes('Pulse is ready'), {
     timeoutMs: readyTimeoutMs,
     what: () => `Pulse to be ready; it wrote:\n${output()}`,
-    stopped: () => child.exitCode !== null,
+    stopped: () => child.exitCode !== null || child.signalCode !== null,
   });
   return running;
 }
@@ -110,7 +120,11 @@ function makeRunning(
     const response = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(30_000) });
     const text = await response.text();
     const isJson = (response.headers.get('content-type') ?? '').includes('json');
-    return { status: response.status, body: isJson ? (JSON.parse(text) as unknown) : text, headers: response.headers };
+    return {
+      status: response.status,
+      body: isJson ? (JSON.parse(text) as unknown) : text,
+      headers: response.headers,
+    };
   };
   return {
     url,
@@ -126,7 +140,11 @@ function makeRunning(
     post: (path, body, request = {}) =>
       call(path, {
         method: 'POST',
-        headers: { 'x-api-key': request.credential ?? kept('demo-key'), 'content-type': 'application/json', ...request.headers },
+        headers: {
+          'x-api-key': request.credential ?? kept('demo-key'),
+          'content-type': 'application/json',
+          ...request.headers,
+        },
         body: typeof body === 'string' ? body : JSON.stringify(body),
       }),
     stop: async () => {
@@ -137,7 +155,10 @@ function makeRunning(
       const pids = child.pid === undefined ? [] : processTree(child.pid);
       for (const pid of pids) endProcess(pid);
       await exited;
-      await waitFor(() => pids.every((pid) => !isAlive(pid)), { timeoutMs: 10_000, what: () => `processes ${pids.join(', ')} to be gone` });
+      await waitFor(() => pids.every((pid) => !isAlive(pid)), {
+        timeoutMs: 10_000,
+        what: () => `processes ${pids.join(', ')} to be gone`,
+      });
     },
   };
 }
@@ -182,7 +203,8 @@ export async function waitFor(
 ): Promise<void> {
   const deadline = performance.now() + options.timeoutMs;
   while (!(await condition())) {
-    if (options.stopped?.() === true) throw new Error(`the process ended while waiting for ${options.what()}`);
+    if (options.stopped?.() === true)
+      throw new Error(`the process ended while waiting for ${options.what()}`);
     if (performance.now() > deadline) throw new Error(`waited ${options.timeoutMs} ms for ${options.what()}`);
     await new Promise((resume) => setTimeout(resume, 25));
   }

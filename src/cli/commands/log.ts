@@ -1,4 +1,6 @@
 // `pulse log …`: looks into the embedded log on disk. Safe beside a running Pulse; only `consumers drop` changes anything.
+
+import { type TopicReport, verifyLog } from '../../ports/event-log/embedded/verify.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { dataDirectoryOf } from '../connection.ts';
 import { type ExitCode, exitCode, usageError } from '../errors.ts';
@@ -7,13 +9,12 @@ import {
   groupNames,
   inspect,
   logDirectory,
+  noLog,
   type PartitionFacts,
-  type PartitionVerdict,
   topicNames,
-  verify,
   withLog,
 } from '../log-files.ts';
-import { type Column, formatBytes, formatNumber, formatTable } from '../output.ts';
+import { type Column, formatNumber, formatTable } from '../output.ts';
 
 export const logCommand: Command = {
   name: 'log',
@@ -64,22 +65,36 @@ async function showPartitions(
 async function showVerdicts(
   context: CommandContext,
   directory: string,
-  topic: string | undefined,
+  wanted: string | undefined,
 ): Promise<ExitCode> {
-  const verdicts = await withLog(directory, async (log) => {
-    const found: PartitionVerdict[] = [];
-    for (const facts of await inspect(log, topicNames(directory, topic)))
-      found.push(await verify(log, facts));
-    return found;
-  });
-  const columns: readonly Column<PartitionVerdict>[] = [
-    ...partitionColumns,
-    { title: 'RECORDS', value: (row) => formatNumber(row.records), align: 'right' },
-    { title: 'VALUES', value: (row) => formatBytes(row.bytes), align: 'right' },
-    { title: 'FOUND', value: (row) => row.problem ?? 'whole' },
+  const names = topicNames(directory, wanted);
+  if (names.length === 0) throw noLog(directory);
+  const report = await verifyLog(directory);
+  const topics = report.topics.filter(({ topic }) => names.includes(topic));
+  const columns: readonly Column<TopicReport>[] = [
+    { title: 'TOPIC', value: (row) => row.topic },
+    { title: 'SEGMENTS', value: (row) => formatNumber(row.segments), align: 'right' },
+    { title: 'GROUPS', value: (row) => formatNumber(row.groups), align: 'right' },
+    { title: 'RECORDS', value: (row) => formatNumber(recordsOf(row)), align: 'right' },
+    { title: 'LAST APPEND', value: (row) => timeOf(row.lastAppendTimeMs) },
+    { title: 'FOUND', value: (row) => foundIn(row) },
   ];
-  context.print({ partitions: verdicts }, () => formatTable(verdicts, columns));
-  return verdicts.every((verdict) => verdict.problem === null) ? exitCode.ok : exitCode.failed;
+  context.print({ topics, groups: report.groups }, () => formatTable(topics, columns));
+  return topics.every((topic) => topic.problem?.kind !== 'corrupt') ? exitCode.ok : exitCode.failed;
+}
+
+function recordsOf(topic: TopicReport): number {
+  return topic.partitions.reduce((sum, partition) => sum + partition.records, 0);
+}
+
+function timeOf(timeMs: number | null): string {
+  return timeMs === null ? '-' : new Date(timeMs).toISOString();
+}
+
+// An unfinished last group is what a kill leaves behind: nothing of it was acknowledged, and the next start cuts it off.
+function foundIn({ problem }: TopicReport): string {
+  if (problem === null) return 'whole';
+  return `${problem.kind} at byte ${problem.byte} of ${problem.file}: ${problem.message}`;
 }
 
 async function showConsumers(context: CommandContext, directory: string): Promise<ExitCode> {

@@ -18,8 +18,9 @@ const nothingStored = new Set([
   'PULSE_LOG_TOPIC_UNKNOWN',
 ]);
 
-/** Appends the records; resolves once they are durable. Errors: those of `EventLog.append`. */
+/** Appends the records, if any; resolves once they are durable. Errors: those of `EventLog.append`. */
 export async function append(log: EventLog, raw: RawTopic, records: readonly LogRecord[]): Promise<Places> {
+  if (records.length === 0) return { epoch: raw.epoch, partitions: [], offsets: [] };
   const startedMs = performance.now();
   const offsets = await log.append(raw.topic, records);
   collectMetrics.appendSeconds.add((performance.now() - startedMs) / 1000);

@@ -1,21 +1,22 @@
 // The EventLog port's promise as tests. Every adapter runs the same suite: see README.md for the table.
 // Differences that an engine declares in `capabilities` are tested as declared.
 import assert from 'node:assert/strict';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { hasCode } from '../../core/errors.ts';
-import type { Consumer, EventLog, LogRecord, PartitionBatch, StoredRecord } from './event-log.ts';
-
-/** What an adapter hands to the suite, fresh for each test. */
-export interface ContractTarget {
-  /** Opens the log. Every call of one target opens the same storage, as another process would. */
-  open(): Promise<EventLog>;
-  /** Removes the storage; called after all logs of this target were closed. */
-  remove(): Promise<void>;
-}
-
-const options = { partitions: 3, retentionMs: 0, retentionBytes: 0 };
-const plenty = { recordsMax: 10_000, bytesMax: 100_000_000 };
-const poll = { ...plenty, waitMs: 5_000 };
+import {
+  type ContractTarget,
+  type MakeTarget,
+  options,
+  pass,
+  plenty,
+  poll,
+  record,
+  recordsOf,
+  take,
+  texts,
+  use,
+  useTopic,
+} from './contract-support.ts';
 
 /** Runs the suite against an adapter. `isSkipped` says why not, so that a missing engine shows as a skip. */
 export function describeEventLog(
@@ -31,59 +32,6 @@ export function describeEventLog(
     groupTests(makeTarget);
     closeTests(makeTarget);
   });
-}
-
-type MakeTarget = () => Promise<ContractTarget>;
-
-/** A target whose logs are closed, and whose storage is removed, when the test ends. */
-async function use(t: TestContext, makeTarget: MakeTarget): Promise<{ open: () => Promise<EventLog> }> {
-  const target = await makeTarget();
-  const opened: EventLog[] = [];
-  t.after(async () => {
-    for (const log of opened) await log.close();
-    await target.remove();
-  });
-  return {
-    open: async () => {
-      const log = await target.open();
-      opened.push(log);
-      return log;
-    },
-  };
-}
-
-async function useTopic(
-  t: TestContext,
-  makeTarget: MakeTarget,
-): Promise<{ log: EventLog; open: () => Promise<EventLog> }> {
-  const { open } = await use(t, makeTarget);
-  const log = await open();
-  await log.createTopic('events', options);
-  return { log, open };
-}
-
-function record(partition: number, text: string, more: Partial<LogRecord> = {}): LogRecord {
-  return { partition, key: null, headers: {}, value: Buffer.from(text), ...more };
-}
-
-function texts(records: readonly StoredRecord[]): string[] {
-  return records.map((one) => one.value.toString());
-}
-
-function recordsOf(batches: readonly PartitionBatch[]): StoredRecord[] {
-  return batches.flatMap((batch) => [...batch.records]);
-}
-
-/** Polls until `count` records came, or fails after a few polls without any. */
-async function take(consumer: Consumer, count: number): Promise<StoredRecord[]> {
-  const found: StoredRecord[] = [];
-  for (let empty = 0; found.length < count && empty < 3; ) {
-    const records = recordsOf(await consumer.poll({ ...poll, waitMs: 1_000 }));
-    if (records.length === 0) empty++;
-    found.push(...records);
-  }
-  assert.equal(found.length, count);
-  return found;
 }
 
 function topicTests(makeTarget: MakeTarget): void {
@@ -168,6 +116,35 @@ function appendTests(makeTarget: MakeTarget): void {
     }
   });
 
+  test('keeps shared headers beside the own headers of each record', async (t) => {
+    const { log, open } = await useTopic(t, makeTarget);
+    const first = { pulse_tenant: 'a', x_size: 'größe 😀' };
+    const second = { pulse_tenant: 'b' };
+    const shared = [first, first, second, undefined, first];
+    const sent = shared.map((sharedHeaders, i) =>
+      record(0, `v${i}`, {
+        key: `k${i}`,
+        headers: { ce_id: `é${i}`, h_own: String(i) },
+        ...(sharedHeaders === undefined ? {} : { sharedHeaders }),
+      }),
+    );
+    await log.append('events', sent);
+    const read = await (await open()).read('events', 0, 0, plenty);
+    assert.deepEqual(
+      read.map(({ key, headers, value }) => ({ key, headers: { ...headers }, value: value.toString() })),
+      shared.map((sharedHeaders, i) => ({
+        key: `k${i}`,
+        headers: { ce_id: `é${i}`, h_own: String(i), ...sharedHeaders },
+        value: `v${i}`,
+      })),
+    );
+    const tooMany = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`s_${i}`, '']));
+    await assert.rejects(
+      log.append('events', [record(0, 'x', { headers: { ce_id: '1' }, sharedHeaders: tooMany })]),
+      (error) => hasCode(error, 'PULSE_LOG_RECORD_INVALID'),
+    );
+  });
+
   test('refuses a record beyond the limits and stores nothing of its call', async (t) => {
     const { log } = await useTopic(t, makeTarget);
     await log.append('events', [record(0, 'before')]);
@@ -242,14 +219,6 @@ function readTests(makeTarget: MakeTarget): void {
       assert.deepEqual(texts(await take(consumer, 1)), [`${i}`]);
     }
   });
-}
-
-/** A moment that lies after everything before and before everything behind. */
-async function pass(): Promise<number> {
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  const now = Date.now();
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  return now;
 }
 
 function consumerTests(makeTarget: MakeTarget): void {

@@ -10,6 +10,11 @@ export interface LogRecord {
   readonly key: string | null;
   /** Small text metadata; at most 64 headers and 64 KiB in all. Names are [a-z0-9_]+. */
   readonly headers: Readonly<Record<string, string>>;
+  /**
+   * Further headers of the record, under names that `headers` has not. Records of one call that hold the very same object
+   * are encoded faster; read back, all headers stand in `headers`.
+   */
+  readonly sharedHeaders?: Readonly<Record<string, string>>;
   /** The bytes, kept exactly; at most 2 MiB. */
   readonly value: Uint8Array;
 }

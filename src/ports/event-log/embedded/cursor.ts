@@ -1,10 +1,10 @@
 // A place in a journal that moves forward group by group, across segment files, up to what is published.
 import { join } from 'node:path';
 import { logError } from '../event-log.ts';
-import { logCounts } from '../metrics.ts';
 import { isFileError, type LogFile } from './file-system.ts';
 import type { GroupView } from './group-codec.ts';
 import type { JournalReader } from './journal-reader.ts';
+import { logCounts } from './metrics.ts';
 import { SegmentScanner } from './segment-scanner.ts';
 import { corrupt, type PublishedEnd, segmentName } from './topic-files.ts';
 
@@ -25,8 +25,8 @@ export class Cursor {
   #sequence: number;
   #file: LogFile | null = null;
   #end: PublishedEnd | null = null;
-  /** Size of the file; known only once the segment is sealed. */
-  #sealedBytes: number | null = null;
+  /** Size of the file, and base of the segment after it; known only once the segment is sealed. */
+  #sealed: { readonly bytes: number; readonly nextBase: number | undefined } | null = null;
   #scanner: SegmentScanner | null = null;
 
   constructor(reader: JournalReader, place: Place) {
@@ -53,8 +53,13 @@ export class Cursor {
       if (this.#segmentBase === 0) await this.#enterNextSegment();
       const scanner = await this.#openScanner();
       const isLast = this.#segmentBase === end.segmentBase;
-      if (!isLast) this.#sealedBytes ??= await (this.#file as LogFile).size();
-      const limit = this.#sealedBytes ?? end.position;
+      if (!isLast && this.#sealed === null) this.#sealed = await this.#sealedEnd();
+      // A sealed segment ends where the next one begins, whatever a failed disk may have brought back behind that.
+      if (this.#sealed?.nextBase === this.#sequence) {
+        await this.#enterNextSegment();
+        continue;
+      }
+      const limit = this.#sealed?.bytes ?? end.position;
       const step = await scanner.next(limit);
       if (step.kind === 'group' && step.group.sequence === this.#sequence) {
         this.#sequence++;
@@ -101,6 +106,12 @@ export class Cursor {
     this.#position = next.headerBytes;
   }
 
+  async #sealedEnd(): Promise<{ bytes: number; nextBase: number | undefined }> {
+    const segments = await this.#reader.segments();
+    const next = segments.find((segment) => segment.base > this.#segmentBase);
+    return { bytes: await (this.#file as LogFile).size(), nextBase: next?.base };
+  }
+
   #lost(): Error {
     const { topic } = this.#reader.topic;
     const detail = `The part of topic ${topic} that was to be read next was removed by retention.`;
@@ -119,7 +130,7 @@ export class Cursor {
     const file = this.#file;
     this.#file = null;
     this.#scanner = null;
-    this.#sealedBytes = null;
+    this.#sealed = null;
     await file?.close();
   }
 }

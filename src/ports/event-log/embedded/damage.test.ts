@@ -47,11 +47,11 @@ test('cuts a torn last group at every byte of the last three groups (I6)', async
       await writeFile(path, bytes);
       await spoilHead(folder, 't');
       const survivors = at < second ? 1 : at < third ? 2 : 3;
-      const { end: found, torn } = await readJournal(nodeFileSystem, topic, null);
+      const { end: found, unfinished } = await readJournal(nodeFileSystem, topic, null);
       // The last bytes of a group are zeros themselves where an offset is small: then nothing is missing.
       const isWhole = kept === 'zeros' && found.sequence === survivors + 1;
       assert.ok(found.sequence === survivors || isWhole, `cut at ${at}`);
-      assert.equal(torn === null, places.includes(at) || isWhole, `cut at ${at}`);
+      assert.equal(unfinished === null, places.includes(at) || isWhole, `cut at ${at}`);
       if (at % 16 !== 0) continue;
       const log = await folder.open();
       await log.append('t', [record(0, 'new')]);
@@ -109,7 +109,7 @@ test('reports a torn tail as torn, with file and byte, without touching it', asy
   const [topic] = (await verifyLog(folder.directory)).topics;
   assert.deepEqual(
     [topic?.problem?.kind, topic?.problem?.file, topic?.problem?.byte],
-    ['torn', path, places[1]],
+    ['unfinished', path, places[1]],
   );
   assert.deepEqual(topic?.partitions, [{ earliest: 0, end: 1, records: 1 }]);
   assert.deepEqual(await readFile(path), before);
@@ -128,6 +128,57 @@ async function manySegments(t: TestContext): Promise<{ folder: LogFolder; segmen
   assert.ok(segments.length >= 4);
   return { folder, segments };
 }
+
+test('cuts a whole last group that was never published: its sync may have failed (I7)', async (t) => {
+  const { folder, path, places } = await written(t, ['a', 'b']);
+  const head = join(folder.directory, 'topics', 't', 'head');
+  const published = await readFile(head);
+  let log = await folder.open();
+  await log.append('t', [record(0, 'never published')]);
+  await log.close();
+  await writeFile(head, published);
+  const [topic] = (await verifyLog(folder.directory)).topics;
+  assert.deepEqual(
+    [topic?.problem?.kind, topic?.problem?.file, topic?.problem?.byte],
+    ['unfinished', path, places[2]],
+  );
+  log = await folder.open();
+  await log.append('t', [record(0, 'c')]);
+  assert.deepEqual(await values(log), ['a', 'b', 'c']);
+});
+
+test('removes a segment that holds nothing but a group that was never published', async (t) => {
+  const { folder, segments } = await manySegments(t);
+  const head = join(folder.directory, 'topics', 't', 'head');
+  let log = await folder.open();
+  const before = segments.length;
+  for (let published = await readFile(head); ; published = await readFile(head)) {
+    const [offset] = await log.append('t', [record(0, 'x'.repeat(1_000))]);
+    const after = (await folder.segments('t')).length;
+    if (after === before) continue;
+    await log.close();
+    await writeFile(head, published);
+    log = await folder.open();
+    assert.deepEqual(await log.append('t', [record(0, 'instead')]), [offset]);
+    const [read] = await log.read('t', 0, offset as number, plenty);
+    assert.equal(read?.value.toString(), 'instead');
+    assert.equal((await log.read('t', 0, 0, plenty)).length, (offset as number) + 1);
+    return;
+  }
+});
+
+test('keeps everything behind a head that is an old copy, as a backup may hold one', async (t) => {
+  const { folder } = await written(t, ['a', 'b']);
+  const head = join(folder.directory, 'topics', 't', 'head');
+  const old = await readFile(head);
+  let log = await folder.open();
+  for (const value of ['c', 'd']) await log.append('t', [record(0, value)]);
+  await log.close();
+  await writeFile(head, old);
+  log = await folder.open();
+  await log.append('t', [record(0, 'e')]);
+  assert.deepEqual(await values(log), ['a', 'b', 'c', 'd', 'e']);
+});
 
 test('verifies a whole log: every group, record and offset', async (t) => {
   const { folder, segments } = await manySegments(t);

@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { failpoint } from '../../../core/failpoint.ts';
 import { logError } from '../event-log.ts';
-import { logCounts } from '../metrics.ts';
 import { type FileSystem, isFileError } from './file-system.ts';
+import { logCounts } from './metrics.ts';
 import { groupsDirectory, readWhole, writeWhole } from './topic-files.ts';
 
 /** Committed offsets of one topic, by partition; null where nothing was committed yet. */

@@ -6,14 +6,15 @@ import { failpoint } from '../../../core/failpoint.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
 import { logError } from '../event-log.ts';
-import { logCounts } from '../metrics.ts';
 import type { FileLock, FileSystem, LogFile } from './file-system.ts';
 import type { GroupBuilder } from './group-codec.ts';
-import { type JournalState, readHeadFile, readJournal } from './recovery.ts';
+import { logCounts } from './metrics.ts';
+import { type JournalState, readHeadFile, readJournal, type UnfinishedGroup } from './recovery.ts';
 import { removeIfThere, SegmentPreparer } from './segment-preparer.ts';
 import {
   encodeHead,
   encodeSegmentHeader,
+  type Head,
   headBytes,
   headName,
   type PublishedEnd,
@@ -76,7 +77,7 @@ export class JournalFiles {
   }
 
   /**
-   * Locks the topic, cuts a torn tail off, and makes sure that everything readable is durable (I7).
+   * Locks the topic, cuts an unfinished last group off, and makes sure that everything readable is durable (I7).
    * Errors: PULSE_LOG_IN_USE, PULSE_LOG_CORRUPT.
    */
   static async open(options: JournalFilesOptions): Promise<{ files: JournalFiles; state: JournalState }> {
@@ -87,12 +88,12 @@ export class JournalFiles {
     try {
       await removeIfThere(fileSystem, join(topic.directory, spareName));
       headFile = await fileSystem.open(join(topic.directory, headName), 'update');
-      const state = await readJournal(fileSystem, topic, await readHeadFile(topic, headFile));
+      const state = await readWithoutLoneGroup(options, await readHeadFile(topic, headFile));
       if (state.end.segmentBase > 0) {
         segment = await fileSystem.open(join(topic.directory, segmentName(state.end.segmentBase)), 'update');
-        if (state.torn !== null) await cutTornTail(options, segment, state);
-        await segment.datasync();
       }
+      await cutUnfinished(options, segment, state);
+      await segment?.datasync();
       await fileSystem.syncDirectory(topic.directory);
       await fileSystem.syncDirectory(dirname(topic.directory));
       failpoint('log.tail_recovered');
@@ -223,17 +224,15 @@ export class JournalFiles {
       earliestBase: this.#published.earliestBase,
       ends,
     };
+    // Acknowledged records are always inside the head (I4): recovery cuts a single group that is not.
+    this.#repair = async () => this.#writeHead();
     this.#writeHead();
+    this.#repair = null;
   }
 
   #writeHead(): void {
     encodeHead(this.#headBuffer, { ...this.#published, bootId: this.#options.fileSystem.bootId() });
-    try {
-      this.#head.writeSync(this.#headBuffer, 0);
-    } catch (error) {
-      // The group is durable all the same. Readers in other processes see it with the next head.
-      this.#options.logger.error({ err: error }, 'the head of a topic could not be written');
-    }
+    this.#head.writeSync(this.#headBuffer, 0);
   }
 
   #prepareNext(): void {
@@ -266,18 +265,31 @@ export class JournalFiles {
   }
 }
 
-async function cutTornTail(
+/** Removes a segment that holds nothing but an unfinished group; the segment before it may have a tail of its own. */
+async function readWithoutLoneGroup(options: JournalFilesOptions, head: Head | null): Promise<JournalState> {
+  const { fileSystem, topic } = options;
+  for (;;) {
+    const state = await readJournal(fileSystem, topic, head);
+    if (state.unfinished === null || !state.unfinished.isWholeFile) return state;
+    noteCut(options, state.unfinished);
+    await fileSystem.removeFile(state.unfinished.file);
+    await fileSystem.syncDirectory(topic.directory);
+  }
+}
+
+async function cutUnfinished(
   options: JournalFilesOptions,
-  segment: LogFile,
-  state: JournalState,
+  segment: LogFile | null,
+  { unfinished, end }: JournalState,
 ): Promise<void> {
-  const { torn, end } = state;
-  options.logger.warn(
-    { topic: options.topic.topic, ...torn },
-    'cut an unfinished last group off; it was never acknowledged',
-  );
+  if (unfinished === null) return;
+  noteCut(options, unfinished);
+  await segment?.truncate(end.position);
+}
+
+function noteCut(options: JournalFilesOptions, unfinished: UnfinishedGroup): void {
+  options.logger.warn(unfinished, 'cut an unfinished last group off; it was never acknowledged');
   logCounts.tornTails++;
-  await segment.truncate(end.position);
 }
 
 /** The lock of the topic's one writer (I9). */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { hasCode } from '../../../core/errors.ts';
-import { logCounts } from '../metrics.ts';
+import { logCounts } from './metrics.ts';
 import { logFolder, record, smallSegments } from './testing/log-folder.ts';
 
 const topic = { partitions: 1, retentionMs: 0, retentionBytes: 0 };

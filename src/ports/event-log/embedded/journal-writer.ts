@@ -4,10 +4,10 @@ import type { Clock } from '../../../core/clock.ts';
 import type { Logger } from '../../../telemetry/logger.ts';
 import type { EventLogSettings } from '../config.ts';
 import { type LogRecord, logError } from '../event-log.ts';
-import { logCounts, logMetrics } from '../metrics.ts';
 import { isDiskFull } from './file-system.ts';
 import { GroupBuilder } from './group-codec.ts';
 import type { JournalFiles } from './journal-files.ts';
+import { logCounts, logMetrics } from './metrics.ts';
 import type { PublishedEnd } from './topic-files.ts';
 
 /** One append call that waits for its group. */

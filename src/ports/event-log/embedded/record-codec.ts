@@ -63,6 +63,61 @@ export interface Sink {
   reserve(used: number, count: number): void;
 }
 
+/** The table rows and the text of some headers. */
+interface EncodedHeaders {
+  readonly table: Uint8Array;
+  readonly text: Uint8Array;
+  /** Length of the text in UTF-16 units. */
+  readonly units: number;
+  readonly count: number;
+}
+
+const noHeaders: EncodedHeaders = { table: new Uint8Array(0), text: new Uint8Array(0), units: 0, count: 0 };
+
+// The records of one append come one after another, so remembering the last shared headers is enough.
+let lastShared: Readonly<Record<string, string>> | null = null;
+let lastEncoded = noHeaders;
+
+function encodedOnce(headers: Readonly<Record<string, string>>): EncodedHeaders {
+  if (headers === lastShared) return lastEncoded;
+  const table = Buffer.allocUnsafe(recordLimits.headersMax * tableRowBytesMax);
+  const { end, text, count } = putHeaders(table, 0, headers, recordLimits.headersMax);
+  lastEncoded = { table: table.subarray(0, end), text: Buffer.from(text, 'utf8'), units: text.length, count };
+  lastShared = headers;
+  return lastEncoded;
+}
+
+/** Writes the table rows of headers at `start`; returns the place behind them and the text that belongs to them. */
+function putHeaders(
+  bytes: Uint8Array,
+  start: number,
+  headers: Readonly<Record<string, string>>,
+  headersMax: number,
+): { readonly end: number; readonly text: string; readonly count: number } {
+  let end = start;
+  let count = 0;
+  let text = '';
+  for (const name in headers) {
+    const content = headers[name] as string;
+    if (++count > headersMax) throw invalid(`it has more than ${recordLimits.headersMax} headers`);
+    const index = indexOfName.get(name);
+    if (index === undefined) {
+      if (!namePattern.test(name))
+        throw invalid(`its header name '${name.slice(0, 80)}' is not [a-z0-9_]{1,255}`);
+      bytes[end++] = 0;
+      bytes[end++] = name.length;
+      text += name;
+    } else {
+      bytes[end++] = index;
+    }
+    // Two bytes: a longer content is refused by the caller, who sees the length of the whole text.
+    bytes[end++] = content.length & 0xff;
+    bytes[end++] = (content.length >>> 8) & 0xff;
+    text += content;
+  }
+  return { end, text, count };
+}
+
 /**
  * Writes a record at `start`.
  * Shape: returns the position behind it. `offsetDelta` counts from the group's first offset of the record's partition.
@@ -75,42 +130,30 @@ export function encodeRecord(sink: Sink, start: number, record: LogRecord, offse
   }
   sink.reserve(start, recordOverheadBytesMax + value.length);
   let bytes = sink.bytes;
-  let at = start + recordFixedBytes;
-  let count = 0;
-  let text = key ?? '';
-  const keyUnits = text.length;
-  for (const name in headers) {
-    const content = headers[name] as string;
-    if (++count > recordLimits.headersMax)
-      throw invalid(`it has more than ${recordLimits.headersMax} headers`);
-    const index = indexOfName.get(name);
-    if (index === undefined) {
-      if (!namePattern.test(name))
-        throw invalid(`its header name '${name.slice(0, 80)}' is not [a-z0-9_]{1,255}`);
-      bytes[at++] = 0;
-      bytes[at++] = name.length;
-      text += name;
-    } else {
-      bytes[at++] = index;
-    }
-    const units = content.length;
-    bytes[at++] = units & 0xff;
-    bytes[at++] = (units >>> 8) & 0xff;
-    text += content;
-  }
-  // Checked before the lengths are trusted: a value of 65,536 units or more does not fit its two bytes in the table.
+  const shared = record.sharedHeaders === undefined ? noHeaders : encodedOnce(record.sharedHeaders);
+  const keyUnits = key === null ? 0 : key.length;
   if (keyUnits > recordLimits.textUnitsMax)
     throw invalid(`its key has ${keyUnits} characters; at most 65536 are allowed`);
-  if (text.length - keyUnits >= recordLimits.textUnitsMax) {
-    throw invalid(`its headers have ${text.length - keyUnits} characters; fewer than 65536 are allowed`);
+  const tableStart = start + recordFixedBytes;
+  const own = putHeaders(bytes, tableStart, headers, recordLimits.headersMax - shared.count);
+  if (own.text.length + shared.units >= recordLimits.textUnitsMax) {
+    const units = own.text.length + shared.units;
+    throw invalid(`its headers have ${units} characters; fewer than 65536 are allowed`);
   }
+  bytes.set(shared.table, own.end);
+  let at = own.end + shared.table.length;
+  const text = key === null ? own.text : key + own.text;
   // UTF-8 takes at most three bytes for a UTF-16 unit.
-  sink.reserve(at, text.length * 3 + value.length);
+  sink.reserve(at, text.length * 3 + shared.text.length + value.length);
   bytes = sink.bytes;
-  const textBytes = text.length === 0 ? 0 : writeText(bytes, text, at);
-  at += textBytes;
+  const ownTextBytes = text.length === 0 ? 0 : writeText(bytes, text, at);
+  at += ownTextBytes;
+  bytes.set(shared.text, at);
+  at += shared.text.length;
   bytes.set(value, at);
   at += value.length;
+  const textBytes = ownTextBytes + shared.text.length;
+  const count = own.count + shared.count;
   put32(bytes, start, at - start);
   put32(bytes, start + 4, offsetDelta);
   put32(bytes, start + 8, value.length);

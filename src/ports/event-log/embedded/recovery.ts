@@ -18,23 +18,31 @@ import {
   type TopicDescription,
 } from './topic-files.ts';
 
+/** A last group that was never acknowledged, and is to be cut off. */
+export interface UnfinishedGroup {
+  readonly file: string;
+  readonly byte: number;
+  readonly why: string;
+  /** True when it is all that its file holds: then the file goes. */
+  readonly isWholeFile: boolean;
+}
+
 /** The state of a journal as its files tell it. */
 export interface JournalState {
+  /** Where the journal ends without the unfinished group. */
   readonly end: PublishedEnd;
-  /** Oldest first. */
-  readonly segments: readonly SegmentHeader[];
   /** Append time of the last group; 0 when there is none. */
   readonly lastTimeMs: number;
   /** Size of the last segment's file; 0 when there is none. */
   readonly lastSegmentBytes: number;
-  /** A last group that was never completed, and is to be cut off. */
-  readonly torn: { readonly file: string; readonly byte: number; readonly why: string } | null;
+  readonly unfinished: UnfinishedGroup | null;
 }
 
 /**
  * Reads the headers of all segments and every group of the last one.
  * Guarantees: a broken place counts as torn only when it is in the last segment, is not its first group, lies beyond
  * what `head` says was durable, and no good group stands behind it (I6). Everything else is damage.
+ * A whole group right behind an exact head was never published and is unfinished, too (I7).
  * Errors: PULSE_LOG_CORRUPT, naming file and byte.
  */
 export async function readJournal(
@@ -43,17 +51,52 @@ export async function readJournal(
   head: Head | null,
 ): Promise<JournalState> {
   const segments = await readSegments(fileSystem, topic);
+  const state = await readEnd(fileSystem, topic, head, segments);
+  const bootId = fileSystem.bootId();
+  const isExact = head !== null && bootId !== '' && head.bootId === bootId;
+  // More than one group behind the head cannot come from its writer: the head is an old copy, as in a backup.
+  if (!isExact || state.end.sequence !== head.sequence + 1) return state;
+  return await withoutLastGroup(fileSystem, topic, head, segments, state);
+}
+
+/**
+ * The writer ended between writing a group and publishing it. The page cache may show a group whose sync failed and
+ * that the disk does not have; nobody was told of it, so it goes.
+ */
+async function withoutLastGroup(
+  fileSystem: FileSystem,
+  topic: TopicDescription,
+  head: Head,
+  segments: readonly SegmentHeader[],
+  state: JournalState,
+): Promise<JournalState> {
+  const why = 'it was written, but never published';
+  const { segmentBase } = state.end;
+  const file = join(topic.directory, segmentName(segmentBase));
+  if (segmentBase === state.end.sequence) {
+    const before = await readEnd(fileSystem, topic, head, segments.slice(0, -1));
+    return { ...before, unfinished: { file, byte: 0, why, isWholeFile: true } };
+  }
+  const end = { ...head, segmentBase, earliestBase: state.end.earliestBase };
+  const unfinished = { file, byte: head.position, why, isWholeFile: false };
+  return { end, lastTimeMs: state.lastTimeMs, lastSegmentBytes: state.lastSegmentBytes, unfinished };
+}
+
+/** The end of the last of these segments. */
+async function readEnd(
+  fileSystem: FileSystem,
+  topic: TopicDescription,
+  head: Head | null,
+  segments: readonly SegmentHeader[],
+): Promise<JournalState> {
   const last = segments.at(-1);
+  if (head !== null && head.segmentBase > (last?.base ?? 0)) {
+    throw corrupt(join(topic.directory, segmentName(head.segmentBase)), 0, 'the file is missing');
+  }
   if (last === undefined) {
-    if (head !== null && head.sequence > 0) {
-      throw corrupt(join(topic.directory, segmentName(head.segmentBase)), 0, 'the file is missing');
-    }
     const ends = new Array<number>(topic.partitions).fill(0);
     const end = { sequence: 0, segmentBase: 0, position: 0, earliestBase: 0, ends };
-    return { end, segments, lastTimeMs: 0, lastSegmentBytes: 0, torn: null };
-  }
-  if (head !== null && head.segmentBase > last.base) {
-    throw corrupt(join(topic.directory, segmentName(head.segmentBase)), 0, 'the file is missing');
+    return { end, lastTimeMs: 0, lastSegmentBytes: 0, unfinished: null };
   }
   const path = join(topic.directory, segmentName(last.base));
   const file = await fileSystem.open(path, 'read');
@@ -66,8 +109,11 @@ export async function readJournal(
       earliestBase: (segments[0] as SegmentHeader).base,
       ends: tail.ends,
     };
-    const torn = tail.brokenWhy === null ? null : { file: path, byte: tail.position, why: tail.brokenWhy };
-    return { end, segments, lastTimeMs: tail.timeMs, lastSegmentBytes: tail.fileBytes, torn };
+    const unfinished =
+      tail.brokenWhy === null
+        ? null
+        : { file: path, byte: tail.position, why: tail.brokenWhy, isWholeFile: false };
+    return { end, lastTimeMs: tail.timeMs, lastSegmentBytes: tail.fileBytes, unfinished };
   } finally {
     await file.close();
   }

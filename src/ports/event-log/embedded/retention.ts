@@ -1,7 +1,7 @@
 // Removes whole old segments of a topic, by append time and by size, once every consumer group has read them.
 import { join } from 'node:path';
-import { logCounts } from '../metrics.ts';
 import { listGroups, readDurableOffsets } from './group-files.ts';
+import { logCounts } from './metrics.ts';
 import { removeIfThere } from './segment-preparer.ts';
 import type { Topic, TopicContext } from './topic.ts';
 import { type SegmentHeader, segmentName } from './topic-files.ts';

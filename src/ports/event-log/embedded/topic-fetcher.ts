@@ -1,8 +1,8 @@
 // Reads the partitions that one consumer owns of one topic, in one pass over the journal they share.
 import { logError, type PartitionBatch, type StoredRecord } from '../event-log.ts';
-import { logCounts } from '../metrics.ts';
 import { Cursor, type Place } from './cursor.ts';
 import type { GroupView } from './group-codec.ts';
+import { logCounts } from './metrics.ts';
 import { decodeRecord, recordBytesAt, recordOffsetDeltaAt, recordPartitionAt } from './record-codec.ts';
 import type { Topic } from './topic.ts';
 

@@ -6,7 +6,7 @@ import { type FileSystem, isFileError, nodeFileSystem } from './file-system.ts';
 import type { GroupView } from './group-codec.ts';
 import { listGroups, readGroupOffsets } from './group-files.ts';
 import { recordBytesAt, recordOffsetDeltaAt, recordPartitionAt } from './record-codec.ts';
-import { readHeadFile, readJournal, readSegments } from './recovery.ts';
+import { readHeadFile, readJournal, readSegments, type UnfinishedGroup } from './recovery.ts';
 import { SegmentScanner } from './segment-scanner.ts';
 import {
   corrupt,
@@ -21,15 +21,15 @@ import {
 
 /** A place where something is wrong. */
 interface Problem {
-  /** `torn`: a last group that was never acknowledged and is cut off at the next start. `corrupt`: damage. */
-  readonly kind: 'torn' | 'corrupt';
+  /** `unfinished`: a last group that was never acknowledged and is cut off at the next start. `corrupt`: damage. */
+  readonly kind: 'unfinished' | 'corrupt';
   readonly file: string;
   readonly byte: number;
   readonly message: string;
 }
 
 /** What was found in one topic. */
-interface TopicReport {
+export interface TopicReport {
   readonly topic: string;
   readonly incarnation: string;
   readonly segments: number;
@@ -136,13 +136,13 @@ class TopicCheck {
       for (const [i, segment] of this.#segments.entries()) {
         await this.#checkSegment(segment, this.#segments[i + 1] ?? null, end);
       }
-      return end.torn === null
+      return end.unfinished === null
         ? null
         : {
-            kind: 'torn',
-            file: end.torn.file,
-            byte: end.torn.byte,
-            message: `an unfinished last group: ${end.torn.why}`,
+            kind: 'unfinished',
+            file: end.unfinished.file,
+            byte: end.unfinished.byte,
+            message: `an unfinished last group: ${end.unfinished.why}`,
           };
     } catch (error) {
       if (!hasCode(error, 'PULSE_LOG_CORRUPT')) throw error;
@@ -152,15 +152,15 @@ class TopicCheck {
   }
 
   /** A head of this boot is exact and its writer may be busy behind it; otherwise the files tell. */
-  async #end(): Promise<PublishedEnd & { torn: { file: string; byte: number; why: string } | null }> {
+  async #end(): Promise<PublishedEnd & { unfinished: UnfinishedGroup | null }> {
     const headFile = await this.#fileSystem.open(join(this.#topic.directory, headName), 'read');
     try {
       const head = await readHeadFile(this.#topic, headFile);
       if (head !== null && head.bootId === this.#fileSystem.bootId() && (await this.#isBeingWritten())) {
-        return { ...head, torn: null };
+        return { ...head, unfinished: null };
       }
       const state = await readJournal(this.#fileSystem, this.#topic, head);
-      return { ...state.end, torn: state.torn };
+      return { ...state.end, unfinished: state.unfinished };
     } finally {
       await headFile.close();
     }
@@ -185,13 +185,13 @@ class TopicCheck {
     try {
       const limit = next === null ? end.position : await file.size();
       const scanner = new SegmentScanner(file, segment.headerBytes, this.#topic.incarnationBytes);
-      for (;;) {
+      const expected = next === null ? end.sequence : next.base - 1;
+      while (this.#sequence < expected) {
         const step = await scanner.next(limit);
         if (step.kind === 'broken') throw corrupt(path, step.position, step.why);
         if (step.kind === 'end') break;
         this.#checkGroup(path, step.position, step.group);
       }
-      const expected = next === null ? end.sequence : next.base - 1;
       if (this.#sequence !== expected) {
         throw corrupt(path, scanner.position, `group ${this.#sequence + 1} is not there`);
       }

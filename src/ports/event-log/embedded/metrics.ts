@@ -1,6 +1,6 @@
 // Metrics of the event log. Hot paths count in plain numbers; Prometheus reads them when it asks.
 import { Counter, Gauge, Histogram } from 'prom-client';
-import { registry } from '../../telemetry/registry.ts';
+import { registry } from '../../../telemetry/registry.ts';
 
 /** Plain counts of this process, since it started. */
 export const logCounts = {
