@@ -115,7 +115,7 @@ describe('a patch on bytes', () => {
       () => parsePatch(Buffer.from(text)),
       (error) =>
         hasCode(error, 'PULSE_PROCESS_PATCH_INVALID') &&
-        (error.details?.['problems'] as unknown[]).length === 6,
+        (error.details?.['problems'] as unknown[] | undefined)?.length === 6,
     );
     for (const bad of ['{}', '[]', 'x', '']) assert.throws(() => parsePatch(Buffer.from(bad)));
   });

@@ -6,8 +6,7 @@ import { processError } from '../errors.ts';
 import * as json from './json-bytes.ts';
 
 const operationsMax = 100;
-/** Largest patch in bytes. */
-export const patchBytesMax = 262_144;
+const patchBytesMax = 262_144;
 
 type Operation =
   | { readonly op: 'add' | 'replace' | 'test'; readonly path: Pointer; readonly value: Buffer }
@@ -136,11 +135,11 @@ function apply(bytes: Buffer, operation: Operation): Buffer | string {
     case 'test': {
       const found = find(bytes, path);
       if (found === null) return missing;
-      return json.equal(valueOf(bytes, found), operation.value) ? bytes : 'the value is another one';
+      return json.equal(valueBytes(bytes, found), operation.value) ? bytes : 'the value is another one';
     }
     case 'copy': {
       const found = find(bytes, operation.from);
-      return found === null ? missingFrom : add(bytes, path, valueOf(bytes, found));
+      return found === null ? missingFrom : add(bytes, path, valueBytes(bytes, found));
     }
     case 'move':
       return move(bytes, operation.from, path);
@@ -155,7 +154,7 @@ function move(bytes: Buffer, from: Pointer, path: Pointer): Buffer | string {
   if (found === null) return missingFrom;
   if (from.length === path.length && isPrefix(from, path)) return bytes;
   if (isPrefix(from, path)) return 'a value cannot be moved into itself';
-  const value = Buffer.from(valueOf(bytes, found));
+  const value = Buffer.from(valueBytes(bytes, found));
   const without = remove(bytes, from);
   return typeof without === 'string' ? without : add(without, path, value);
 }
@@ -211,7 +210,7 @@ function indexOf(text: string): number | null {
   return /^(0|[1-9]\d{0,8})$/.test(text) ? Number(text) : null;
 }
 
-function valueOf(bytes: Buffer, range: Range): Buffer {
+function valueBytes(bytes: Buffer, range: Range): Buffer {
   return bytes.subarray(range.start, range.end);
 }
 

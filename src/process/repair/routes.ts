@@ -32,15 +32,15 @@ interface SelectionBody {
 /** Registers the repair routes; `registerAuthentication` must have run on the application. */
 export function registerRepairRoutes(app: FastifyInstance, dependencies: RepairDependencies): void {
   // In a scope of its own: JSON.parse rounds the numbers of a patch, so its bytes are kept beside the parsed body.
-  app.register(async (scope) => {
+  void app.register((scope, _options, done) => {
     const parse = scope.getDefaultJsonParser('error', 'error');
     scope.removeContentTypeParser('application/json');
-    scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    scope.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, parsed) => {
       request.bodyBytes = body as Buffer;
-      parse(request, body.toString('utf8'), done);
+      void parse(request, body.toString('utf8'), parsed);
     });
     registerActs(scope, dependencies);
-    await Promise.resolve();
+    done();
   });
   registerReads(app, dependencies);
 }
