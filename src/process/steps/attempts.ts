@@ -1,6 +1,7 @@
 // Further attempts of dead letters: which record is which attempt, and what its verdict does to the dead letter and the counts.
 // The ledger of attempts works like that of event ids: a record is the attempt iff the table holds its own position.
 import { header } from '../../core/envelope.ts';
+import { uuidv5 } from '../../core/ids.ts';
 import { formatPosition, type Position } from '../../core/position.ts';
 import type { Queryable } from '../../database/types.ts';
 import { fingerprintOf } from '../dead-letters/fingerprint.ts';
@@ -87,7 +88,11 @@ export async function settleAttempts(
     failed.map((one) => (one === null ? null : fingerprintOfLetter(one))),
   ];
   await client.query(verdictSql, values.slice(0, 8), { name: 'process_attempt_verdicts' });
-  const { rows } = await client.query<{ number: number; bytes: number }>(letterSql, values, {
+  // Their ids too, although the positions would do: without statistics the planner would scan the tenant's rows once for each.
+  const ids = attempts.map(({ judged: one, origin }) =>
+    uuidv5('dead-letter', one.subject.tenantId, formatPosition(origin), 'process'),
+  );
+  const { rows } = await client.query<{ number: number; bytes: number }>(letterSql, [...values, ids], {
     name: 'process_attempt_letters',
   });
   const bytes = new Map(rows.map((row) => [row.number - 1, row.bytes]));
@@ -118,7 +123,7 @@ const letterSql = `
     fingerprint = coalesce(v.fingerprint, d.fingerprint)
   FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::text[])
     WITH ORDINALITY AS v (tenant_id, epoch, partition, record_offset, attempt, outcome, code, failures, fingerprint, number)
-  WHERE d.tenant_id = v.tenant_id AND d.epoch = v.epoch AND d.partition = v.partition
+  WHERE d.dead_letter_id = ANY ($10::uuid[]) AND d.tenant_id = v.tenant_id AND d.epoch = v.epoch AND d.partition = v.partition
     AND d.record_offset = v.record_offset AND d.stage = 'process'
     AND d.state IN ('open', 'reprocessing') AND d.attempts <= v.attempt
   RETURNING v.number::integer AS number, octet_length(d.payload) AS bytes`;
