@@ -41,7 +41,9 @@ export class Trial {
   }
 
   static async begin(t: TestContext, seed: number, dataDirectory?: string): Promise<Trial> {
-    return new Trial(t, dataDirectory ?? (await temporaryDirectory(t)), await freePort(), seed);
+    const trial = new Trial(t, dataDirectory ?? (await temporaryDirectory(t)), await freePort(), seed);
+    t.after(() => trial.traffic.abandon());
+    return trial;
   }
 
   get pulse(): RunningPulse {
