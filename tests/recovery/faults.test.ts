@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Client } from 'pg';
 import { embeddedOwnerUrl } from '../auditor/database-facts.ts';
-import { isAlive, temporaryDirectory, waitFor } from '../support/pulse.ts';
+import { isAlive, waitFor } from '../support/pulse.ts';
 import { freezePostgres, killPart, partPid, postmasterPid } from './harness/processes.ts';
 import { Random } from './harness/random.ts';
 import { pause } from './harness/traffic.ts';
@@ -91,15 +93,18 @@ for (let round = 0; round < rounds; round++) {
 }
 
 test('a full disk refuses events with 503, loses none, and is got over by itself', async (t) => {
-  const dataDirectory = await temporaryDirectory(t);
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'pulse-full-'));
   const log = join(dataDirectory, 'log');
+  t.after(() => {
+    spawnSync('umount', ['-l', log]);
+    rmSync(dataDirectory, { recursive: true, force: true, maxRetries: 5 });
+  });
   mkdirSync(log, { recursive: true });
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', log], { encoding: 'utf8' });
   if (mounted.status !== 0) {
     t.skip(`a small disk needs the right to mount one: ${mounted.stderr?.trim()}`);
     return;
   }
-  t.after(() => spawnSync('umount', ['-l', log]));
   const trial = await Trial.begin(t, firstSeed, dataDirectory);
   await trial.start();
   trial.traffic.start(3);
