@@ -17,10 +17,12 @@ test('no bad input brings Pulse out of its stride', async (t) => {
     PULSE_STORE_STREAM_CLIENTS: '1000',
   });
   const { pulse, credentials } = world;
-  // Something for regular expressions to choke on.
-  const events = Array.from({ length: 200 }, (_, n) => ({
+  // Something for regular expressions and wildcards to choke on.
+  let deep: unknown = 1;
+  for (let level = 0; level < 40; level++) deep = level < 6 ? [deep, deep] : [deep];
+  const events = Array.from({ length: 400 }, (_, n) => ({
     event_type: 'long',
-    data: { s: 'a'.repeat(40 + n), x: [n, [n, [n]]] },
+    data: { s: 'a'.repeat(40 + n), x: deep },
   }));
   assert.equal(
     (await pulse.post('/v1/collect', events, { credential: credentials.owner['x-api-key'] as string }))

@@ -257,6 +257,31 @@ export const hostileConnections: Readonly<Record<string, (world: World) => Promi
     await isResponsive(world);
     for (const socket of sockets) socket.destroy();
   },
+  'slow searches of one tenant are ended in time, and keep no other tenant waiting': async (world) => {
+    const q = encodeURIComponent('$.**.**.** ? (@ like_regex "^(a|aa)+$" && @ == "z")');
+    const search = {
+      method: 'GET',
+      path: `/v1/events?q=${q}`,
+      headers: world.credentials.read,
+      timeoutMs: 30_000,
+    };
+    const slow = Array.from({ length: 16 }, () => ask(world.pulse.url, search));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const startedMs = performance.now();
+    const neighbour = { method: 'GET', path: '/v1/events?limit=1', headers: world.credentials.foreign };
+    assert.equal((await ask(world.pulse.url, neighbour)).status, 200);
+    const key = await world.makeKey('beta', ['read']);
+    const revoked = await ask(world.pulse.url, {
+      method: 'DELETE',
+      path: `/v1/tenants/beta/keys/${key.key_id}`,
+      headers: world.credentials.platform,
+    });
+    assert.equal(revoked.status, 200);
+    const tookMs = performance.now() - startedMs;
+    assert.ok(tookMs < 2_000, `neighbours waited ${tookMs} ms`);
+    const ended = (await Promise.all(slow)).map(({ status }) => status);
+    assert.ok(ended.every((status) => [422, 429].includes(status)) && ended.includes(422), ended.join());
+  },
   'a thousand live tails are served, more are refused, and their places become free again': async (world) => {
     const sockets: Socket[] = [];
     let refused = 0;
