@@ -94,7 +94,7 @@ export class Trial {
       what: () =>
         `${failpoints.filter((entry) => !this.fired().includes(entry))} to fire; fired: ${this.fired()}`,
     });
-    totals.kills += failpoints.length;
+    totals.kills += failpoints.filter((entry) => entry.endsWith(':kill')).length;
   }
 
   /** Waits until both parts answer again. Returns how long that took. */
