@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { frontNodeOptions } from '../../src/server/config.ts';
 
 const root = resolve(import.meta.dirname, '..', '..');
 const readyTimeoutMs = 90_000;
@@ -21,7 +22,8 @@ export interface Server {
 export async function startServer(script: string, arguments_: readonly string[]): Promise<Server> {
   const child: ChildProcessByStdio<Writable, Readable, null> = spawn(
     process.execPath,
-    [join(root, 'bench', 'servers', script), ...arguments_],
+    // The floor gets the front's options too: the ratio is about our code, not about the size of V8's heap.
+    [...frontNodeOptions, join(root, 'bench', 'servers', script), ...arguments_],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   );
   const [first] = (await Promise.race([

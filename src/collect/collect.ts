@@ -202,6 +202,7 @@ class HttpCollect implements Collect {
         countAccepted(split);
         if (entry !== null) {
           this.#memory.stored(entry, places);
+          entry = null;
           failpoint('collect.key_stored');
         }
         answerReceipts(exchange, split, ids, places, false);
@@ -210,7 +211,7 @@ class HttpCollect implements Collect {
       counts.answers[2]! += 1;
       collectMetrics.requestSeconds.add((performance.now() - exchange.startedMs) / 1000);
     } catch (error) {
-      if (entry?.state === 'pending') this.#forget(entry, error);
+      if (entry !== null) this.#forget(entry, error);
       this.#refuse(exchange, error);
     } finally {
       this.#gate.leave(exchange.reservedBytes);

@@ -1,6 +1,7 @@
 // What is remembered of requests with an Idempotency-Key: not answers, but where their records went. An answer is made
 // again from the repeated body and those places, so a batch of 10,000 events costs 100 kB here and not 1.3 MB.
 import { collectError } from './errors.ts';
+import { entryState, IdempotencyTable } from './idempotency-table.ts';
 
 /** Where the records of one request are: the n-th accepted event is at partition `partitions[n]`, offset `offsets[n]`. */
 export interface Places {
@@ -22,23 +23,8 @@ function compactPlaces(places: Places): Places {
   };
 }
 
-/** A remembered key. */
-export interface Entry {
-  readonly mapKey: string;
-  /** Fingerprint of the payload. */
-  readonly hash: string;
-  /** When the request came, by the clock. */
-  readonly startedAtMs: number;
-  /**
-   * pending: under way; stored: the records are durable; unknown: the append failed without saying whether the records
-   * were stored.
-   */
-  state: 'pending' | 'stored' | 'unknown';
-  /** True once any attempt ended in doubt: from then on no failure may free the key. */
-  inDoubt: boolean;
-  places: Places | null;
-  bytes: number;
-}
+/** A remembered request; good until `stored`, `failed` or `doubtful` is called with it. */
+export type Entry = number;
 
 export interface IdempotencyLimits {
   readonly ttlMs: number;
@@ -51,8 +37,9 @@ export type Begun =
   | { readonly kind: 'first'; readonly entry: Entry }
   | { readonly kind: 'replay'; readonly places: Places };
 
-/** Bytes of an entry without its key and places: the object, two strings' headers, the map's slot. Measured, rounded up. */
-const entryBytes = 320;
+/** Bytes of an entry without its key and further places: its row, two slots of the map, the key's header. */
+const entryBytes = 160;
+const placeBytes = 12;
 
 /**
  * The remembered keys of all tenants.
@@ -65,11 +52,15 @@ const entryBytes = 320;
  */
 export class IdempotencyMemory {
   readonly #limits: IdempotencyLimits;
+  readonly #table = new IdempotencyTable();
+  /** Rows by tenant and key, oldest first. */
   readonly #entries = new Map<string, Entry>();
+  /** Places of requests that stored another number of records than one. */
+  readonly #places = new Map<Entry, Places>();
   #bytes = 0;
   // One iterator lives on: asking a Map for its first key again and again walks over all keys deleted before.
-  #oldest: MapIterator<Entry> = this.#entries.values();
-  #next: Entry | null = null;
+  #oldest: MapIterator<[string, Entry]> = this.#entries.entries();
+  #next: readonly [string, Entry] | null = null;
   #horizonMs: number;
 
   constructor(limits: IdempotencyLimits) {
@@ -95,120 +86,123 @@ export class IdempotencyMemory {
    * Errors: PULSE_COLLECT_IDEMPOTENCY_KEY_IN_PROGRESS (409), PULSE_COLLECT_IDEMPOTENCY_KEY_REUSED (422).
    */
   begin(tenantId: string, key: string, hash: string, nowMs: number): Begun {
-    const mapKey = `${tenantId} ${key}`;
-    const known = this.#entries.get(mapKey);
+    const name = `${tenantId} ${key}`;
+    const known = this.#entries.get(name);
     if (known !== undefined && !this.#isExpired(known, nowMs)) return this.#meet(known, key, hash);
-    if (known !== undefined) this.#delete(known);
-    const entry: Entry = {
-      mapKey,
-      hash,
-      startedAtMs: nowMs,
-      state: 'pending',
-      inDoubt: false,
-      places: null,
-      bytes: entryBytes + mapKey.length,
-    };
-    this.#add(entry);
+    if (known !== undefined) this.#delete(name, known);
+    const entry = this.#add(name, hash, nowMs);
     this.#evict(nowMs);
     return { kind: 'first', entry };
   }
 
   /** The records of the request are durable at these places. */
   stored(entry: Entry, places: Places): void {
-    entry.places = compactPlaces(places);
-    entry.state = 'stored';
-    const bytes = places.offsets.length * 12;
-    entry.bytes += bytes;
-    if (this.#entries.get(entry.mapKey) === entry) this.#bytes += bytes;
-    this.#evict(entry.startedAtMs);
+    this.#table.setState(entry, entryState.stored);
+    if (places.offsets.length === 1) {
+      this.#table.setPlace(entry, places.epoch, places.partitions[0] ?? 0, places.offsets[0] ?? 0);
+    } else {
+      this.#places.set(entry, compactPlaces(places));
+      this.#bytes += places.offsets.length * placeBytes;
+    }
+    this.#evict(this.#table.startedAtMs(entry));
   }
 
   /** The request failed and nothing of it was stored: the key is free again, unless an earlier attempt ended in doubt. */
   failed(entry: Entry): void {
-    if (entry.inDoubt) entry.state = 'unknown';
-    else this.#delete(entry);
+    if (this.#table.isInDoubt(entry)) this.#table.setState(entry, entryState.unknown);
+    else this.#delete(this.#table.name(entry), entry);
   }
 
   /** The append failed and nobody knows whether the records are stored. */
   doubtful(entry: Entry): void {
-    entry.state = 'unknown';
-    entry.inDoubt = true;
+    this.#table.setState(entry, entryState.unknown);
+    this.#table.setInDoubt(entry);
   }
 
   /** Puts back what a start found in the log. Call in order of `startedAtMs`. */
   restore(tenantId: string, key: string, hash: string, startedAtMs: number, places: Places): void {
-    const mapKey = `${tenantId} ${key}`;
-    const known = this.#entries.get(mapKey);
-    if (known !== undefined) this.#delete(known);
-    const bytes = entryBytes + mapKey.length;
-    const entry: Entry = {
-      mapKey,
-      hash,
-      startedAtMs,
-      state: 'pending',
-      inDoubt: false,
-      places: null,
-      bytes,
-    };
-    this.#add(entry);
-    this.stored(entry, places);
+    const name = `${tenantId} ${key}`;
+    const known = this.#entries.get(name);
+    if (known !== undefined) this.#delete(name, known);
+    this.stored(this.#add(name, hash, startedAtMs), places);
   }
 
   #meet(known: Entry, key: string, hash: string): Begun {
-    if (known.hash !== hash) {
+    if (!this.#table.hasHash(known, hash)) {
       throw collectError(
         'PULSE_COLLECT_IDEMPOTENCY_KEY_REUSED',
         `The key '${key}' came with another payload before.`,
       );
     }
-    if (known.state === 'pending') {
+    const state = this.#table.state(known);
+    if (state === entryState.pending) {
       throw collectError(
         'PULSE_COLLECT_IDEMPOTENCY_KEY_IN_PROGRESS',
         `A request with the key '${key}' is under way.`,
         { retryAfterMs: 1_000 },
       );
     }
-    if (known.places !== null) return { kind: 'replay', places: known.places };
-    known.state = 'pending';
+    if (state === entryState.stored) return { kind: 'replay', places: this.#placesOf(known) };
+    this.#table.setState(known, entryState.pending);
     return { kind: 'first', entry: known };
   }
 
+  #placesOf(entry: Entry): Places {
+    const many = this.#places.get(entry);
+    if (many !== undefined) return many;
+    const { epoch, partition, offset } = this.#table.place(entry);
+    return { epoch, partitions: [partition], offsets: [offset] };
+  }
+
   #isExpired(entry: Entry, nowMs: number): boolean {
-    return entry.state !== 'pending' && nowMs - entry.startedAtMs >= this.#limits.ttlMs;
+    if (this.#table.state(entry) === entryState.pending) return false;
+    return nowMs - this.#table.startedAtMs(entry) >= this.#limits.ttlMs;
   }
 
-  #add(entry: Entry): void {
-    this.#entries.set(entry.mapKey, entry);
-    this.#bytes += entry.bytes;
+  #add(name: string, hash: string, nowMs: number): Entry {
+    const entry = this.#table.take(name, hash, nowMs);
+    this.#entries.set(name, entry);
+    this.#bytes += entryBytes + name.length;
+    return entry;
   }
 
-  #delete(entry: Entry): void {
-    if (this.#entries.get(entry.mapKey) !== entry) return;
-    this.#entries.delete(entry.mapKey);
-    this.#bytes -= entry.bytes;
+  #delete(name: string, entry: Entry): void {
+    this.#entries.delete(name);
+    this.#bytes -= entryBytes + name.length;
+    const many = this.#places.get(entry);
+    if (many !== undefined) {
+      this.#places.delete(entry);
+      this.#bytes -= many.offsets.length * placeBytes;
+    }
+    this.#table.give(entry);
   }
 
   /** Forgets what is too old, and the oldest while there is too much. Requests under way go to the end of the queue. */
   #evict(nowMs: number): void {
     for (let steps = 0; steps < 16; steps++) {
-      const entry = this.#peek();
-      if (entry === null) return;
+      const oldest = this.#peek();
+      if (oldest === null) return;
+      const [name, entry] = oldest;
       const isOver = this.#entries.size > this.#limits.entriesMax || this.#bytes > this.#limits.bytesMax;
       const isExpired = this.#isExpired(entry, nowMs);
       if (!isOver && !isExpired) return;
       this.#next = null;
-      this.#delete(entry);
-      if (entry.state === 'pending') this.#add(entry);
-      else this.#horizonMs = isExpired ? this.#limits.ttlMs : nowMs - entry.startedAtMs;
+      if (this.#table.state(entry) === entryState.pending) {
+        this.#entries.delete(name);
+        this.#entries.set(name, entry);
+      } else {
+        this.#horizonMs = isExpired ? this.#limits.ttlMs : nowMs - this.#table.startedAtMs(entry);
+        this.#delete(name, entry);
+      }
     }
   }
 
   /** The oldest entry that is still remembered. */
-  #peek(): Entry | null {
-    while (this.#next === null || this.#entries.get(this.#next.mapKey) !== this.#next) {
+  #peek(): readonly [string, Entry] | null {
+    while (this.#next === null || this.#entries.get(this.#next[0]) !== this.#next[1]) {
       const step = this.#oldest.next();
       if (step.done) {
-        this.#oldest = this.#entries.values();
+        this.#oldest = this.#entries.entries();
         this.#next = null;
         if (this.#entries.size === 0) return null;
         continue;

@@ -16,6 +16,7 @@ export interface ChildOptions {
   /** Added to the priority of the process (nice); 0 leaves it. */
   readonly niceness: number;
   readonly stopTimeoutMs: number;
+  readonly nodeOptions: readonly string[];
   readonly logger: Logger;
   /** Told each time the child is ready (with the address it listens on) and each time it is gone (null). */
   readonly onAddress: (url: string | null) => void;
@@ -65,7 +66,7 @@ export class SupervisedChild {
     const { configuration, logger, niceness } = this.#options;
     const startedMs = Date.now();
     const child = fork(join(import.meta.dirname, 'child.ts'), [configuration.part], {
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      execArgv: ['--disable-warning=ExperimentalWarning', ...this.#options.nodeOptions],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       // Its own group: Ctrl-C reaches the supervisor alone, which then stops the parts in order.
       detached: true,

@@ -5,15 +5,7 @@ import { armFailpoints } from '../core/failpoint.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { holdAsPart } from './data-directory.ts';
 import type { ChildConfiguration, FromChild, ToChild } from './messages.ts';
-
-/** A started part of Pulse. */
-export interface Part {
-  /** Address of its HTTP server. */
-  readonly url: string;
-  setWorker(url: string | null): void;
-  /** Drains: what was accepted is finished, positions are committed. */
-  stop(): Promise<void>;
-}
+import type { Part } from './part.ts';
 
 /** How long a part may drain after its supervisor died. */
 const orphanTimeoutMs = 3_000;

@@ -18,7 +18,9 @@ const known: Readonly<Record<string, readonly [status: number, detail: string]>>
  */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
-  if (socket.writable) socket.write(clientErrorAnswer(error.code ?? ''));
+  // Bytes behind a request that was the last one: it has its answer, and a second one would be taken for nobody's.
+  const isAnswered = error.code === 'HPE_CLOSED_CONNECTION';
+  if (socket.writable && !isAnswered) socket.write(clientErrorAnswer(error.code ?? ''));
   socket.destroy(error);
 }
 

@@ -9,11 +9,11 @@ import type { Logger } from '../telemetry/logger.ts';
 import { authenticate, openDirectory, registerAuthentication } from '../tenancy/index.ts';
 import { registerApi } from './api.ts';
 import { createApp } from './app.ts';
-import type { Part } from './child.ts';
 import { openEventLog, recoverTopics, Topics } from './event-log.ts';
 import { diskSpace } from './health.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes, workerDependency } from './operations.ts';
+import type { Part } from './part.ts';
 
 /** Starts the front and resolves once it accepts requests. */
 export async function startFront(configuration: ChildConfiguration, logger: Logger): Promise<Part> {

@@ -10,7 +10,7 @@ import { migrate } from '../database/migrate.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { openDirectory } from '../tenancy/directory.ts';
 import { SupervisedChild } from './child-process.ts';
-import { type Role, wantedRoles } from './config.ts';
+import { frontNodeOptions, type Role, wantedRoles } from './config.ts';
 import { type DataDirectory, keptSecret, openDataDirectory, waitForEarlierParts } from './data-directory.ts';
 import { serverError } from './errors.ts';
 import { prepareDemo, printWelcome } from './first-start.ts';
@@ -83,6 +83,7 @@ async function startParts(
       logger,
       onAddress,
       stopTimeoutMs: settings.PULSE_STOP_TIMEOUT_MS,
+      nodeOptions: configuration.part === 'front' ? frontNodeOptions : [],
     });
     stops.push(() => child.stop());
     return child;

@@ -6,11 +6,11 @@ import { createStore } from '../store/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { openDirectory } from '../tenancy/index.ts';
 import { createApp } from './app.ts';
-import type { Part } from './child.ts';
 import { openEventLog, recoverTopics, Topics } from './event-log.ts';
 import { type Dependency, diskSpace } from './health.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes } from './operations.ts';
+import type { Part } from './part.ts';
 
 /** A loop of the worker. */
 interface Stage {

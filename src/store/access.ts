@@ -12,6 +12,7 @@ import type { Directory, TopicNames } from '../tenancy/types.ts';
 import type { storeSettings } from './config.ts';
 import { storeError } from './errors.ts';
 import { queryDuration } from './metrics.ts';
+import type { ReadGate } from './read-gate.ts';
 
 /** What the routes of this room need. */
 export interface StoreRouteDependencies {
@@ -27,6 +28,7 @@ export interface StoreRouteDependencies {
     | 'PULSE_STORE_STREAM_CLIENTS'
     | 'PULSE_STORE_STREAM_BUFFER_BYTES'
   >;
+  readonly reads: ReadGate;
 }
 
 /** The tenants that a request may see: a key its own; the administrator all, or the one that `?tenant_id=` names. */
@@ -58,10 +60,10 @@ export function visibleTopicSets(
 
 /**
  * Runs reads bound to tenants, each statement within PULSE_STORE_QUERY_TIMEOUT_MS.
- * Errors: PULSE_STORE_QUERY_TIMEOUT; those of Database.
+ * Errors: PULSE_STORE_QUERY_TIMEOUT, PULSE_STORE_READS_FULL; those of Database.
  */
 export async function read<Result>(
-  dependencies: Pick<StoreRouteDependencies, 'database' | 'settings'>,
+  dependencies: Pick<StoreRouteDependencies, 'database' | 'settings' | 'reads'>,
   query: string,
   tenantIds: readonly string[],
   work: (client: Queryable) => Promise<Result>,
@@ -69,10 +71,14 @@ export async function read<Result>(
   const timeoutMs = dependencies.settings.PULSE_STORE_QUERY_TIMEOUT_MS;
   const endTimer = queryDuration.startTimer({ query });
   try {
-    return await dependencies.database.withTenants(tenantIds, async (client) => {
-      await client.query("SELECT set_config('statement_timeout', $1, true)", [String(timeoutMs)]);
-      return await work(client);
-    });
+    // One key sees one tenant; whoever sees several is the administrator.
+    const caller = tenantIds.length === 1 ? (tenantIds[0] as string) : '';
+    return await dependencies.reads.run(caller, () =>
+      dependencies.database.withTenants(tenantIds, async (client) => {
+        await client.query("SELECT set_config('statement_timeout', $1, true)", [String(timeoutMs)]);
+        return await work(client);
+      }),
+    );
   } catch (error) {
     if (!hasCode(error, 'PULSE_DATABASE_TIMEOUT')) throw error;
     const detail = `The search was ended after ${timeoutMs} ms.`;

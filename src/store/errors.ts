@@ -75,6 +75,12 @@ export const storeError = defineErrors({
     retryable: false,
     next: 'Narrow from and to, name an event_type, or simplify q.',
   },
+  PULSE_STORE_READS_FULL: {
+    status: 429,
+    title: 'Too many reads of this caller are under way.',
+    retryable: true,
+    next: 'Send fewer reads at once, or narrow those that are slow; others are not held up by yours.',
+  },
   PULSE_STORE_STREAM_FULL: {
     status: 503,
     title: 'The live tail has as many clients as it may have.',

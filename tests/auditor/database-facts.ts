@@ -5,7 +5,7 @@ import { Client } from 'pg';
 import { meaningDigest } from './content.ts';
 
 /** A row that names a raw position as `epoch.partition.offset`. */
-export interface StoredRow {
+interface StoredRow {
   readonly tenantId: string;
   readonly eventId: string;
   readonly position: string;
@@ -14,14 +14,14 @@ export interface StoredRow {
   readonly dataDigest: string | null;
 }
 
-export interface DeadLetterRow {
+interface DeadLetterRow {
   readonly tenantId: string;
   readonly position: string;
   readonly stage: string;
   readonly digest: string;
 }
 
-export interface LedgerRow {
+interface LedgerRow {
   readonly tenantId: string;
   readonly eventId: string;
   readonly source: string;

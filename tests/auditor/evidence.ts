@@ -3,7 +3,7 @@ import type { DatabaseFacts } from './database-facts.ts';
 import type { RecordFacts, TopicFacts } from './log-files.ts';
 
 /** What the files and the ledger say about one raw record. */
-export type Outcome =
+type Outcome =
   | 'valid'
   | 'dead_letter'
   | 'duplicate'

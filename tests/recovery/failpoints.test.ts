@@ -28,6 +28,10 @@ const passes: Readonly<Record<'front' | 'worker', (name: FailpointName) => boole
 };
 const supervisor = failpointNames.filter((name) => /^(migrate|supervisor)\./.test(name));
 
+/** Steps that can fail in life: a refused statement, a failed write, a lost connection. */
+const mayThrow =
+  /^(process\.(?!opened)|dead_letters\.|store\.(before_insert|inserted)|database\.before_commit|log\.(group_written|offsets_written))/;
+
 /** More kills in one run of Pulse would mostly wait for its growing pauses between restarts. */
 const killsPerPart = 4;
 
@@ -54,6 +58,25 @@ for (let round = 0; round < rounds; round++) {
     t.diagnostic(
       `${totals.kills} kills, ${totals.audits} audits, ${totals.acknowledged} acknowledged of ${totals.records} records`,
     );
+  });
+
+  test(`an error in any step of the worker is got over without a restart (seed ${seed})`, async (t) => {
+    const trial = await Trial.begin(t, seed);
+    const random = new Random(seed);
+    const names = shuffle(
+      failpointNames.filter((name) => mayThrow.test(name)),
+      random,
+    );
+    const failpoints = names
+      .map((name) => `worker/${name}:${random.integer(1, 4)}:throw`)
+      .filter((one) => only === undefined || one.includes(only));
+    await replayable(seed, failpoints, async () => {
+      await trial.start(failpoints);
+      trial.traffic.start(3);
+      await trial.waitUntilFired(failpoints, 60_000);
+      await trial.settle(failpoints.join());
+      await trial.stop();
+    });
   });
 
   test(`a start that dies half way is done again by the next one (seed ${seed})`, async (t) => {

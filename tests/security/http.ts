@@ -21,21 +21,26 @@ export async function ask(
   { method, path, headers = {}, body, timeoutMs = 10_000 }: Ask,
 ): Promise<Answer> {
   const { hostname, port } = new URL(url);
+  // Otherwise Node leaves it out where a body is unusual, and the body would be taken for a further request.
+  const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
   return await new Promise((resolve, reject) => {
-    const request = httpRequest({ hostname, port, method, path, headers }, (response) => {
-      const { statusCode: status = 0, headers: answered } = response;
-      if ((answered['content-type'] ?? '').startsWith('text/event-stream')) {
-        request.destroy();
-        resolve({ status, headers: answered, text: '' });
-        return;
-      }
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () =>
-        resolve({ status, headers: answered, text: Buffer.concat(chunks).toString() }),
-      );
-    });
+    const request = httpRequest(
+      { hostname, port, method, path, headers: { ...length, ...headers } },
+      (response) => {
+        const { statusCode: status = 0, headers: answered } = response;
+        if ((answered['content-type'] ?? '').startsWith('text/event-stream')) {
+          request.destroy();
+          resolve({ status, headers: answered, text: '' });
+          return;
+        }
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () =>
+          resolve({ status, headers: answered, text: Buffer.concat(chunks).toString() }),
+        );
+      },
+    );
     request.setTimeout(timeoutMs, () =>
       request.destroy(new Error(`${method} ${path.slice(0, 200)}: no answer in ${timeoutMs} ms`)),
     );
@@ -54,7 +59,7 @@ export function problemFault({ status, headers, text }: Answer): string | null {
   for (const name of ['type', 'title', 'detail', 'code', 'next', 'request_id']) {
     if (typeof body[name] !== 'string' || body[name] === '') return `${name} is missing`;
   }
-  if (!/^PULSE_[A-Z_]+$/.test(body['code'] as string)) return `code is ${body['code']}`;
+  if (!/^PULSE_[A-Z0-9_]+$/.test(body['code'] as string)) return `code is ${body['code']}`;
   if (body['request_id'] !== headers['x-request-id']) return 'request_id is not that of the header';
   return null;
 }

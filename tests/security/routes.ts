@@ -3,7 +3,7 @@
 import type { World } from './world.ts';
 
 /** What a caller must hold. */
-export type Needs = 'open' | 'ingest' | 'read' | 'admin' | 'platform';
+type Needs = 'open' | 'ingest' | 'read' | 'admin' | 'platform';
 
 export interface Route {
   readonly needs: Needs;

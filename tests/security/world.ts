@@ -7,7 +7,7 @@ import { type RunningPulse, startPulse, temporaryDirectory, waitFor } from '../s
 export type Caller = 'none' | 'malformed' | 'revoked' | 'ingest' | 'read' | 'owner' | 'foreign' | 'platform';
 
 export const victim = 'alpha';
-export const stranger = 'beta';
+const stranger = 'beta';
 
 export interface World {
   readonly pulse: RunningPulse;

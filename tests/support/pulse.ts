@@ -11,6 +11,8 @@ const root = resolve(import.meta.dirname, '..', '..');
 const readyTimeoutMs = 60_000;
 
 export interface RunningPulse {
+  /** Of the supervisor. */
+  readonly pid: number;
   readonly url: string;
   readonly dataDirectory: string;
   readonly adminToken: string;
@@ -127,6 +129,7 @@ function makeRunning(
     };
   };
   return {
+    pid: child.pid ?? -1,
     url,
     dataDirectory,
     output,

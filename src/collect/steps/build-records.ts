@@ -55,7 +55,10 @@ export function buildRecords(split: SplitBody, ids: readonly string[], context: 
     if (event.subject !== null) headers.ce_subject = event.subject;
     if (context.keyed !== null) headers.pulse_request_index = `${i}/${events.length}`;
     const partition = partitionFor(id, context.partitions);
-    records[i] = { partition, key: id, headers, sharedHeaders, value: event.value };
+    records[i] =
+      events.length === 1
+        ? { partition, key: id, headers: Object.assign(headers, sharedHeaders), value: event.value }
+        : { partition, key: id, headers, sharedHeaders, value: event.value };
   }
   return records;
 }
@@ -68,7 +71,7 @@ type HeaderName = (typeof header)[keyof typeof header];
  */
 type RecordHeaders = Record<string, string> & { [Name in HeaderName]?: string };
 
-/** The headers that all events of a request share; encoded once for all of them. */
+/** The headers that all events of a request share; encoded once for all of them when there are several. */
 function requestHeaders(split: SplitBody, context: RecordContext): RecordHeaders {
   const { exchange, tenant, keyed } = context;
   const { headers } = exchange;

@@ -68,7 +68,8 @@ export class Supervisor<From extends Source, State> {
   readonly #broken = new Map<string, PartitionProblem>();
   #lanes: readonly Lane<From, State>[] = [];
   #stopLanes: (() => Promise<void>) | null = null;
-  #laneFailed = false;
+  /** Topics are new, a lane has failed, or the lanes could not be started when they were to be. */
+  #lanesDue = false;
   #problem: PartitionProblem | null = null;
   #running: Promise<void> | null = null;
   #announcing: Promise<void> = Promise.resolve();
@@ -113,8 +114,8 @@ export class Supervisor<From extends Source, State> {
     let failures = 0;
     while (!signal.aborted) {
       try {
-        const opened = await this.#openNewSources();
-        if (opened || this.#laneFailed) await this.#restartLanes();
+        if (await this.#openNewSources()) this.#lanesDue = true;
+        if (this.#lanesDue) await this.#restartLanes();
         this.#problem = null;
         failures = 0;
         onTick(this.status(), [...this.#sources.values()]);
@@ -161,13 +162,15 @@ export class Supervisor<From extends Source, State> {
     const ending = new AbortController();
     const consumers: Consumer[] = [];
     const runs: Promise<void>[] = [];
-    this.#laneFailed = false;
     this.#stopLanes = async () => {
       ending.abort();
       await Promise.all(runs);
       for (const consumer of consumers) await consumer.close();
     };
-    if (topics.length === 0) return;
+    if (topics.length === 0) {
+      this.#lanesDue = false;
+      return;
+    }
     await this.#clearOldErrors(topics);
     // All join before the first one reads, so that no partition changes hands again.
     for (let index = 0; index < this.#options.lanes; index++) {
@@ -177,6 +180,8 @@ export class Supervisor<From extends Source, State> {
       ...this.#options,
       onCondition: (one: Partition<From, State>) => this.#announce(one),
     };
+    // Only now: whatever failed above is tried again.
+    this.#lanesDue = false;
     this.#lanes = consumers.map((consumer) => new Lane(dependencies, sources, consumer, ending.signal));
     for (const lane of this.#lanes) runs.push(this.#watch(lane));
   }
@@ -185,7 +190,7 @@ export class Supervisor<From extends Source, State> {
     try {
       await lane.run();
     } catch (error) {
-      this.#laneFailed = true;
+      this.#lanesDue = true;
       this.#problem = problemOf(error);
       const { logger, task } = this.#options;
       logger.error({ err: error }, `a lane of ${task.stage} ended; all its lanes are started anew`);

@@ -28,7 +28,7 @@ export async function api(t: TestScope, h: Harness, environment: Record<string, 
   const app = await createApp({ logger: silentLogger, serverOptions: {}, intercept: () => false });
   registerAuthentication(app, { directory: h.directory, adminToken });
   const { database, directory, log, clock } = h;
-  const settings = readSettings(storeSettings, environment);
+  const settings = { ...readSettings(storeSettings, environment), PULSE_DATABASE_POOL_SIZE: 8 };
   registerStoreRoutes(app, { database, directory, log, clock, settings, logger: silentLogger });
   await app.listen({ port: 0, host: '127.0.0.1' });
   t.after(() => app.close());

@@ -32,6 +32,8 @@ export class Traffic {
   /** Requests that were answered with something else than 202, by status. */
   readonly refused = new Map<number, number>();
   retries = 0;
+  /** Answers 503: refused now, and sent again. */
+  unavailable = 0;
   replays = 0;
   readonly #url: () => string;
   readonly #senders: () => readonly Sender[];
@@ -40,6 +42,7 @@ export class Traffic {
   #count = 0;
   #stopping = false;
   #paused = false;
+  #abandoned = false;
   #clients: Promise<void>[] = [];
   /** Answered requests with a key: their repetition must name the same receipts. */
   readonly #answered: { readonly request: Request; readonly receipts: readonly Receipt[] }[] = [];
@@ -62,6 +65,12 @@ export class Traffic {
     this.#stopping = true;
     await Promise.all(this.#clients);
     this.#clients = [];
+  }
+
+  /** Ends all clients where they are: for a test that has failed. */
+  abandon(): void {
+    this.#stopping = true;
+    this.#abandoned = true;
   }
 
   /** Between two runs of Pulse nobody needs to knock. */
@@ -100,11 +109,13 @@ export class Traffic {
   /** Sends until there is an answer. Null for a refusal. */
   async #answerTo(request: Request): Promise<readonly Receipt[] | null> {
     for (let attempt = 0; ; attempt++) {
-      while (this.#paused) await pause(20);
+      while (this.#paused && !this.#abandoned) await pause(20);
+      if (this.#abandoned) return null;
       const answer = await this.#send(request);
       if (answer !== null && (answer.status < 429 || answer.status === 500))
         return this.#judge(request, answer);
       this.retries++;
+      if (answer?.status === 503) this.unavailable++;
       if (attempt > 1_000) throw new Error(`a request is not answered: ${JSON.stringify(answer)}`);
       await pause(Math.min(200, 20 * (attempt + 1)));
     }

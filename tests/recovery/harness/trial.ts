@@ -41,7 +41,9 @@ export class Trial {
   }
 
   static async begin(t: TestContext, seed: number, dataDirectory?: string): Promise<Trial> {
-    return new Trial(t, dataDirectory ?? (await temporaryDirectory(t)), await freePort(), seed);
+    const trial = new Trial(t, dataDirectory ?? (await temporaryDirectory(t)), await freePort(), seed);
+    t.after(() => trial.traffic.abandon());
+    return trial;
   }
 
   get pulse(): RunningPulse {
@@ -92,7 +94,7 @@ export class Trial {
       what: () =>
         `${failpoints.filter((entry) => !this.fired().includes(entry))} to fire; fired: ${this.fired()}`,
     });
-    totals.kills += failpoints.length;
+    totals.kills += failpoints.filter((entry) => entry.endsWith(':kill')).length;
   }
 
   /** Waits until both parts answer again. Returns how long that took. */
