@@ -9,6 +9,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   events: async () => (await import('./commands/events.ts')).eventsCommand,
   tail: async () => (await import('./commands/tail.ts')).tailCommand,
   'dead-letters': async () => (await import('./commands/dead-letters.ts')).deadLettersCommand,
+  jobs: async () => (await import('./commands/jobs.ts')).jobsCommand,
   reconcile: async () => (await import('./commands/reconcile.ts')).reconcileCommand,
   tenant: async () => (await import('./commands/tenant.ts')).tenantCommand,
   key: async () => (await import('./commands/key.ts')).keyCommand,

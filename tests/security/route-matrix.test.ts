@@ -60,6 +60,7 @@ function expected(route: Route, caller: Caller): number {
   if (route.needs === 'open') return route.ok;
   if (caller === 'none' || caller === 'malformed' || caller === 'revoked') return 401;
   if (!mayCall[route.needs].includes(caller)) return 403;
+  if (caller === 'platform' && route.actsOnOneTenant === true) return 400;
   return caller === 'foreign' && route.own !== undefined ? 404 : route.ok;
 }
 

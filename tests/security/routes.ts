@@ -15,6 +15,8 @@ export interface Route {
   readonly nowhere?: Readonly<Record<string, string>>;
   /** True when the route reads one tenant by `?tenant_id=`. */
   readonly filtersByTenant?: boolean;
+  /** True when the administrator must name the tenant by `?tenant_id=`. */
+  readonly actsOnOneTenant?: boolean;
   readonly body?: (n: number) => unknown;
   /** Makes the thing that a request uses up; its parameters stand in for `own`. */
   readonly consume?: (world: World) => Promise<Readonly<Record<string, string>>>;
@@ -28,6 +30,11 @@ const open: Route = { needs: 'open', ok: 200 };
 const ofEvent = {
   own: (world: World) => ({ event_id: world.eventId }),
   nowhere: { event_id: 'event of nobody' },
+};
+
+const ofJob = {
+  own: (world: World) => ({ job_id: world.jobId }),
+  nowhere: { job_id: '00000000-0000-7000-8000-000000000000' },
 };
 
 export const routes: Readonly<Record<string, Route>> = {
@@ -89,6 +96,26 @@ export const routes: Readonly<Record<string, Route>> = {
     own: (world) => ({ id: world.deadLetterId }),
     nowhere: { id: '00000000-0000-7000-8000-000000000000' },
   },
+  'POST /v1/dead-letters/reprocess': {
+    needs: 'admin',
+    ok: 202,
+    filtersByTenant: true,
+    actsOnOneTenant: true,
+    body: () => ({ filter: { code: 'none' }, dry_run: true }),
+  },
+  'POST /v1/dead-letters/discard': {
+    needs: 'admin',
+    ok: 200,
+    filtersByTenant: true,
+    actsOnOneTenant: true,
+    body: () => ({ filter: { code: 'none' }, reason: 'none' }),
+  },
+  'GET /v1/jobs': list,
+  'GET /v1/jobs/{job_id}': { ...list, ...ofJob },
+  'GET /v1/jobs/{job_id}/items': { ...list, ...ofJob },
+  // The job has succeeded: who may cancel or resume it is told so.
+  'POST /v1/jobs/{job_id}/cancel': { needs: 'admin', ok: 409, filtersByTenant: true, ...ofJob },
+  'POST /v1/jobs/{job_id}/resume': { needs: 'admin', ok: 409, filtersByTenant: true, ...ofJob },
 };
 
 /** Routes that are open and not in the OpenAPI. None of them may read a tenant's data. */

@@ -13,10 +13,11 @@ export interface World {
   readonly pulse: RunningPulse;
   /** Headers that make a request this caller's. */
   readonly credentials: Readonly<Record<Caller, Readonly<Record<string, string>>>>;
-  /** Of the victim: a stored event, its receipt, a dead letter, and a live key. */
+  /** Of the victim: a stored event, its receipt, a dead letter, a finished repair job, and a live key. */
   readonly eventId: string;
   readonly receiptId: string;
   readonly deadLetterId: string;
+  readonly jobId: string;
   readonly keyId: string;
   /** A new key of a tenant. */
   makeKey(tenantId: string, scopes: readonly string[]): Promise<{ key_id: string; api_key: string }>;
@@ -85,5 +86,15 @@ async function fill(pulse: RunningPulse, credential: string) {
     },
     { timeoutMs: 10_000, what: () => 'the event and the dead letter of alpha' },
   );
-  return { eventId, receiptId, deadLetterId: found.deadLetterId as string };
+  const repair = { ids: [found.deadLetterId], dry_run: true };
+  const asked = await pulse.post('/v1/dead-letters/reprocess', repair, { credential });
+  const { job_id: jobId } = asked.body as { job_id: string };
+  await waitFor(
+    async () => {
+      const { body: job } = await pulse.get(`/v1/jobs/${jobId}`, credential);
+      return (job as { state: string }).state === 'succeeded';
+    },
+    { timeoutMs: 10_000, what: () => `the dry run of alpha: ${JSON.stringify(asked.body)}` },
+  );
+  return { eventId, receiptId, deadLetterId: found.deadLetterId as string, jobId };
 }

@@ -80,12 +80,15 @@ export function createDeadLetters(dependencies: DeadLettersDependencies): DeadLe
     work: async (signal) => {
       const tenantIds = [...directory.tenants().map((tenant) => tenant.tenantId), platformTenantId];
       const cutMs = clock.now() - settings.PULSE_PROCESS_DEAD_LETTER_RETENTION_MS;
-      // A dead letter that is on its way back stays until it has arrived.
-      const tables = [{ table: 'dead_letters', column: 'created_at', condition: "state <> 'reprocessing'" }];
-      expiredRows.inc(
-        { table: 'dead_letters' },
-        await removeUpTo(database, tenantIds, tables, cutMs, signal),
-      );
+      for (const [timeMs, tables] of [
+        [cutMs, agingTables] as const,
+        [cutMs - attemptsExtraMs, agingAttempts] as const,
+      ]) {
+        for (const table of tables) {
+          const removed = await removeUpTo(database, tenantIds, [table], timeMs, signal);
+          expiredRows.inc({ table: table.table }, removed);
+        }
+      }
     },
     onError: (error) => logger.warn({ err: error }, 'dead letters could not be expired; it is tried again'),
   });
@@ -103,6 +106,16 @@ export function createDeadLetters(dependencies: DeadLettersDependencies): DeadLe
     problem: () => supervisor.problem(),
   };
 }
+
+const agingTables = [
+  // A dead letter that is on its way back stays until it has arrived.
+  { table: 'dead_letters', column: 'created_at', condition: "state <> 'reprocessing'" },
+  { table: 'repair_items', column: 'created_at', condition: "state <> 'sent'" },
+  { table: 'repair_jobs', column: 'created_at', condition: 'finished_at IS NOT NULL' },
+] as const;
+const agingAttempts = [{ table: 'repair_attempts', column: 'judged_at' }] as const;
+/** The receipts of repaired events follow their attempts, so those stay longer than dead letters. */
+const attemptsExtraMs = 365 * 86_400_000;
 
 function deadLettersTask(database: Database): Task<Source, null> {
   return {

@@ -12,7 +12,7 @@ CREATE TABLE repair_attempts (
   epoch integer NOT NULL,
   partition integer NOT NULL,
   record_offset bigint NOT NULL,
-  attempt integer NOT NULL CHECK (attempt > 1),
+  attempt integer NOT NULL,
   attempt_epoch integer NOT NULL,
   attempt_partition integer NOT NULL,
   attempt_offset bigint NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE repair_jobs (
   job_id uuid NOT NULL,
   state text COLLATE "C" NOT NULL DEFAULT 'queued'
     CHECK (state IN ('queued', 'running', 'cancelling', 'cancelled', 'succeeded', 'failed')),
-  dry_run boolean NOT NULL,
+  dry_run boolean NOT NULL DEFAULT false,
   -- {filter} or {ids}, as asked.
   selection jsonb NOT NULL,
   -- The JSON Patch as its own bytes: its numbers are kept as they were written.
@@ -73,9 +73,10 @@ CREATE TABLE repair_items (
   target_epoch integer,
   target_partition integer,
   scan_from bigint,
-  PRIMARY KEY (tenant_id, job_id, item),
-  FOREIGN KEY (tenant_id, job_id) REFERENCES repair_jobs ON DELETE CASCADE
+  created_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant_id, job_id, item)
 );
+CREATE INDEX repair_items_by_age ON repair_items USING brin (created_at) WITH (autosummarize = on);
 CREATE INDEX repair_items_open ON repair_items (tenant_id, job_id, state, item) WHERE state <> 'done';
 SELECT pulse_protect('repair_items');
 GRANT SELECT, INSERT, UPDATE, DELETE ON repair_items TO pulse_app;
