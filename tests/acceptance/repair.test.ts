@@ -1,6 +1,7 @@
 // 10,000 dead letters of three kinds, repaired by one job that is cancelled and resumed once; pressed again, nothing changes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { audit, describe } from '../auditor/audit.ts';
 import { type RunningPulse, startPulse, temporaryDirectory, waitFor } from '../support/pulse.ts';
 
 const count = 10_000;
@@ -199,5 +200,11 @@ test('10,000 dead letters of three kinds are repaired by one job, cancelled and 
   assert.equal(seen.total, 0);
   assert.partialDeepStrictEqual(await reconciliation(pulse), closed);
   assert.equal((await storedIds(pulse)).length, count);
+  const report = await audit({ dataDirectory: pulse.dataDirectory, acknowledged: [], isDrained: true });
+  assert.deepEqual(
+    report.checks.filter((check) => check.breaches.length > 0),
+    [],
+    describe(report),
+  );
   assert.equal(await pulse.stop(), 0);
 });

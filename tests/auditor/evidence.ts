@@ -7,6 +7,8 @@ type Outcome =
   | 'valid'
   | 'dead_letter'
   | 'duplicate'
+  /** The same attempt as an earlier record: without any effect. */
+  | 'repeat'
   /** Owns its id, and is not in the valid topic yet. */
   | 'claimed'
   /** Nothing in any topic or table knows it. */
@@ -82,6 +84,7 @@ function epochOf(database: DatabaseFacts, topic: TopicFacts): number | null {
 function addSet(set: TopicSet, owners: ReadonlyMap<string, string>, raw: Map<string, RawEvent>): void {
   const valid = bySource(set.valid);
   const deadLetters = bySource(set.dlq);
+  const attempts = new Set<string>();
   for (const record of set.raw.records.flat()) {
     const position = `${set.epoch}.${record.partition}.${record.offset}`;
     const known = {
@@ -90,15 +93,23 @@ function addSet(set: TopicSet, owners: ReadonlyMap<string, string>, raw: Map<str
       owner: owners.get(ledgerKey(record.tenantId, record.ledgerSource, record.eventId ?? '')) ?? null,
     };
     const isJudged = record.offset <= (set.claimedThrough[record.partition] as number);
-    const outcome = isJudged ? outcomeOf(position, known) : 'waiting';
+    const attempt = `${record.tenantId} ${record.origin} ${record.attempt}`;
+    const isRepeat = record.origin !== null && attempts.has(attempt);
+    attempts.add(attempt);
+    const outcome = isJudged ? outcomeOf(position, known, isRepeat) : 'waiting';
     raw.set(position, { position, record, outcome, ...known });
   }
 }
 
-function outcomeOf(position: string, known: Pick<RawEvent, 'valid' | 'deadLetters' | 'owner'>): Outcome {
+function outcomeOf(
+  position: string,
+  known: Pick<RawEvent, 'valid' | 'deadLetters' | 'owner'>,
+  isRepeat: boolean,
+): Outcome {
   if (known.deadLetters.length > 0) return 'dead_letter';
   if (known.valid.length > 0) return 'valid';
   if (known.owner === position) return 'claimed';
+  if (isRepeat) return 'repeat';
   return known.owner === null ? 'unknown' : 'duplicate';
 }
 

@@ -24,6 +24,8 @@ export interface RecordFacts {
   /** Beginning of the minute of receipt, in ms since the epoch. */
   readonly minuteMs: number;
   readonly attempt: number;
+  /** Position of the first attempt; null on the first itself. */
+  readonly origin: string | null;
   readonly bytes: number;
   readonly digest: string;
   /** Digest of the event's data by its meaning; null when it is not told by the value alone. */
@@ -203,6 +205,7 @@ function factsOf(record: RawRecord, appendTimeMs: number): RecordFacts {
     ledgerSource: isNative ? '' : ledgerSource(headers.get('ce_source') ?? ''),
     minuteMs: Math.floor(timeMs / 60_000) * 60_000,
     attempt: Number(headers.get('pulse_attempt') ?? '1'),
+    origin: headers.get('pulse_origin') ?? null,
     bytes: value.length,
     digest: createHash('sha256').update(value).digest('base64url'),
     dataDigest: isNative && !headers.has('pulse_source') ? dataDigest(value) : null,

@@ -8,9 +8,11 @@ import { storedThrough } from './outcomes.ts';
 class Sums {
   readonly sums = new Map<string, { events: number; bytes: number }>();
 
-  add(key: string, bytes: number): void {
+  add(key: string, bytes: number, events = 1): void {
     const sum = this.sums.get(key) ?? { events: 0, bytes: 0 };
-    this.sums.set(key, { events: sum.events + 1, bytes: sum.bytes + bytes });
+    const next = { events: sum.events + events, bytes: sum.bytes + bytes };
+    if (next.events === 0 && next.bytes === 0) this.sums.delete(key);
+    else this.sums.set(key, next);
   }
 
   compare(check: Check, rows: readonly CountRow[]): void {
@@ -45,13 +47,21 @@ export function stageCountsExact(evidence: Evidence, isDrained: boolean): Check 
     for (const record of set.raw.records.flat()) {
       const event = evidence.raw.get(`${set.epoch}.${record.partition}.${record.offset}`) as RawEvent;
       if (event.outcome === 'waiting') continue;
-      const add = (outcome: string): void =>
+      const add = (outcome: string, bytes = record.bytes, events = 1): void =>
         sums.add(
           countKey(record.tenantId, record.minuteMs, 'process', outcome, set.raw.topic, record.partition),
-          record.bytes,
+          bytes,
+          events,
         );
-      if (record.attempt === 1) add('accepted');
-      add(countedAs(event));
+      const outcome = countedAs(event);
+      if (record.origin === null) {
+        add('accepted');
+        add(outcome);
+      } else if (outcome === 'valid' || outcome === 'duplicate') {
+        // The outcome of the first attempt moves.
+        add('dead_letter', -(evidence.raw.get(record.origin)?.record.bytes ?? 0), -1);
+        add(outcome);
+      }
     }
     for (const { record } of writtenDeadLetters(evidence, set, isDrained)) {
       const place = [set.dlq.topic, record.partition] as const;

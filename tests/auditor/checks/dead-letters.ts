@@ -15,6 +15,8 @@ export function* writtenDeadLetters(
       (one) => one.stage === 'dead-letters' && one.epoch === set.dlqEpoch && one.partition === partition,
     );
     for (const record of records) {
+      // A further attempt that failed stands in the row of the first one.
+      if (record.origin !== null) continue;
       if (!isDrained && record.offset >= (row?.logOffset ?? 0)) break;
       const position = record.source ?? `${set.dlqEpoch}.${partition}.${record.offset}`;
       const stage = record.deadLetterStage ?? 'unknown';

@@ -14,7 +14,7 @@ import { insertJob, type Job, readJob, type Selection } from '../jobs.ts';
 import type { Target } from '../letters.ts';
 import { type RepairRunnerDependencies, runJob } from '../runner.ts';
 
-export interface LetterRow {
+interface LetterRow {
   readonly id: string;
   readonly event_id: string;
   readonly state: string;
