@@ -2,6 +2,7 @@
 // records, so it is durable exactly when they are, and a crash between "durable" and "answered" is remembered too.
 
 import { header } from '../core/envelope.ts';
+import { hasCode } from '../core/errors.ts';
 import { failpoint } from '../core/failpoint.ts';
 import type { EventLog, StoredRecord } from '../ports/event-log/event-log.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -42,12 +43,20 @@ const pageBytes = 8 * 1_048_576;
  * Fills the memory from the newest records of every raw topic, at most `ttlMs` old.
  * Guarantees: bounded by records and bytes over all topics; a request is remembered only when all its records were found,
  * since half an answer would be a wrong one. What is not found costs nothing but an append: the ledger knows the ids.
- * Errors: those of the log.
+ * Errors: those of the log, but for damage: a damaged topic is left out.
  */
 export async function rebuildIdempotency(options: RebuildOptions): Promise<void> {
   const attempts = new Map<string, Attempt>();
   const budget = { records: options.recordsMax, bytes: options.bytesMax };
-  for (const raw of await rawTopics(options)) await readTopic(options, raw, budget, attempts);
+  for (const raw of await rawTopics(options)) {
+    try {
+      await readTopic(options, raw, budget, attempts);
+    } catch (error) {
+      // One tenant's damaged topic keeps no other tenant from being served; the ledger still knows its ids.
+      if (!hasCode(error, 'PULSE_LOG_CORRUPT') && !hasCode(error, 'PULSE_LOG_OFFSET_LOST')) throw error;
+      options.logger.error({ err: error, topic: raw.topic }, 'idempotency keys of a damaged topic are lost');
+    }
+  }
   failpoint('collect.keys_rebuilt');
   const complete = [...attempts.values()].filter((attempt) => attempt.seen === attempt.offsets.length);
   complete.sort((a, b) => a.receivedAtMs - b.receivedAtMs);

@@ -101,7 +101,7 @@ function send(response: ServerResponse, status: number, headers: string[], body:
 }
 
 /**
- * Sends the whole answer at once but ends the connection only after the rest of the body was read, or enough of it.
+ * Sends the whole answer at once but ends the connection only after the rest of the body was read, or after a second.
  * Closing with unread bytes makes the kernel send a reset, and the client would lose the answer that tells it why.
  */
 function sendAndLinger(exchange: Exchange, status: number, headers: string[], body: string): void {
@@ -116,7 +116,8 @@ function sendAndLinger(exchange: Exchange, status: number, headers: string[], bo
   const timer = setTimeout(finish, lingerMs);
   request.on('data', (chunk: Buffer) => {
     drained += chunk.length;
-    if (drained > lingerBytesMax) finish();
+    // A sender that does not listen is no longer read, but not cut off either before it had time to read the answer.
+    if (drained > lingerBytesMax) request.pause();
   });
   request.on('end', finish);
   request.on('close', finish);
