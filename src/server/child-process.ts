@@ -1,5 +1,6 @@
 // One supervised child: started, watched, started again with growing pauses, stopped gracefully.
 import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from '../telemetry/logger.ts';
@@ -111,9 +112,13 @@ export class SupervisedChild {
   }
 }
 
+// The child is a session of its own. Where the kernel has autogroups, niceness counts only inside a session, and only the
+// session's own niceness counts beside others.
 function lowerPriority(pid: number, niceness: number, logger: Logger): void {
   try {
     setPriority(pid, niceness);
+    const autogroup = `/proc/${pid}/autogroup`;
+    if (existsSync(autogroup)) writeFileSync(autogroup, String(niceness), { flag: 'r+' });
   } catch (error) {
     // Not fatal: accepting events merely competes with the sinks for the processor.
     logger.warn({ pid, error: (error as Error).message }, 'could not lower the priority of a process');
