@@ -9,7 +9,7 @@ export type Authenticate = (headers: IncomingHttpHeaders) => Principal;
 /**
  * The tenant that the caller may send events for.
  * The administrator is refused: an event must belong to a tenant, and a header that names one could be chosen by the
- * caller (docs/adr/0011).
+ * caller (docs/adr/0005).
  * Errors: those of `authenticate` (401, 503), PULSE_TENANCY_SCOPE_MISSING (403), PULSE_COLLECT_TENANT_SUSPENDED.
  */
 export function authenticateTenant(
