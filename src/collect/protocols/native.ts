@@ -23,6 +23,9 @@ export type ReadEvent = (index: number, value: Buffer, parsed: unknown) => Incom
 /** What is taken apart: nothing (whatever it is, it is the event), arrays, or arrays and {"events":[…]}. */
 export type Shape = 'one' | 'array' | 'array-or-object';
 
+const eventsName = Buffer.from('events');
+const BACKSLASH = 0x5c;
+
 /**
  * Splits a native JSON body.
  * Guarantees: nothing is refused that is JSON within the limits; whether it is an event is judged by `process`.
@@ -61,6 +64,9 @@ function arrayOfEvents(body: Buffer, start: number, limits: SplitLimits, read: R
 }
 
 function objectOfEvents(body: Buffer, start: number, limits: SplitLimits, read: ReadEvent): IncomingEvent[] {
+  // Without these bytes, and without escapes that could spell them, no member is called `events`: no need to look at names.
+  if (body.indexOf(eventsName) === -1 && body.indexOf(BACKSLASH) === -1)
+    return [oneEvent(body, start, limits, read)];
   const scanned = scanObject(body, start, limits);
   if (scanned.tooDeep) throw tooDeep(0, limits.depthMax);
   if (scanned.events === null && !scanned.hasEscapedName) {
