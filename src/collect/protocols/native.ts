@@ -65,7 +65,8 @@ function arrayOfEvents(body: Buffer, start: number, limits: SplitLimits, read: R
 
 function objectOfEvents(body: Buffer, start: number, limits: SplitLimits, read: ReadEvent): IncomingEvent[] {
   // Without these bytes, and without escapes that could spell them, no member is called `events`: no need to look at names.
-  if (body.indexOf(eventsName) === -1 && body.indexOf(BACKSLASH) === -1)
+  const isShort = body.length <= limits.eventBytesMax;
+  if (isShort && body.indexOf(eventsName) === -1 && body.indexOf(BACKSLASH) === -1)
     return [oneEvent(body, start, limits, read)];
   const scanned = scanObject(body, start, limits);
   if (scanned.tooDeep) throw tooDeep(0, limits.depthMax);
