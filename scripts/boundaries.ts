@@ -42,7 +42,7 @@ function isTestFile(path: string): boolean {
 export function violation(from: string, to: string): string | null {
   const [fromRoom, toRoom] = [from.split('/')[0] as string, to.split('/')[0] as string];
   if (!from.includes('/')) return null; // src/main.ts, the entry, belongs to no room
-  if (layerOf(fromRoom) === -1) return `room '${fromRoom}' is not in DESIGN §3`;
+  if (layerOf(fromRoom) === -1) return `room '${fromRoom}' is no room; CONTRIBUTING.md names them`;
   if (layerOf(toRoom) === -1) return `it imports '${toRoom}', which is no room`;
   const isTest = isTestFile(from);
   const fromAdapter = fromRoom === 'ports' && from.split('/').length > 3;

@@ -17,7 +17,7 @@ export interface Series {
   readonly values: readonly number[];
 }
 
-/** A promise of DESIGN §12 and what was found. */
+/** A budget and what was found. */
 export interface Goal {
   readonly name: string;
   readonly found: number;

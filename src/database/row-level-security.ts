@@ -1,4 +1,4 @@
-// Finds, from the catalogue itself, every way around row-level security that FACTS knows of.
+// Finds, from the catalogue itself, every known way around row-level security.
 
 import { definerFunctions, type Exemption, extraPolicies, platformTables } from './exemptions.ts';
 import type { Queryable } from './types.ts';

@@ -18,7 +18,7 @@ import type { ChildConfiguration } from './messages.ts';
 import { type AllSettings, readAllSettings } from './settings.ts';
 
 const frontRoles: readonly Role[] = ['api', 'collect'];
-/** The worker and Postgres give way to the front: accepting comes first, sinks may lag and catch up (FACTS, last table). */
+/** The worker and Postgres give way to the front: accepting comes first, sinks may lag and catch up. */
 const workerNiceness = 10;
 
 /** Longer than an orphaned part may live. */

@@ -1,4 +1,4 @@
-// The sink's rule for one record (DESIGN §5.3): apply it, skip it as a repeat, or stop the partition.
+// The sink's rule for one record: apply it, skip it as a repeat, or stop the partition.
 import type { PulseError } from '../core/errors.ts';
 import { formatPosition, type Position } from '../core/position.ts';
 import type { StageOffsets } from '../database/positions.ts';

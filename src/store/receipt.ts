@@ -1,4 +1,4 @@
-// Where an accepted event is now, derived from positions and tables; accepting it wrote nothing extra (DESIGN §5.6).
+// Where an accepted event is now, derived from positions and tables; accepting it wrote nothing extra.
 import { header } from '../core/envelope.ts';
 import { formatPosition, formatReceiptId, type Receipt } from '../core/position.ts';
 import type { Queryable } from '../database/types.ts';
@@ -172,7 +172,7 @@ interface Evidence {
   readonly facts: Facts;
 }
 
-/** The rule of DESIGN §5.6 over what was found. */
+/** The rule over what was found. */
 function judgeReceipt({ receipt, raw, progress, facts }: Evidence): ReceiptReport {
   const headers = raw.kind === 'found' ? raw.record.headers : null;
   const { deadLetter, claims, events, isParked } = facts;
