@@ -109,7 +109,11 @@ class Server {
       this.port = await freePort();
       const failure = await this.#launch(signal);
       if (failure === null) break;
-      const isPassing = /pre-existing shared memory block|Address already in use/i.test(failure);
+      // A killed server holds its lock file and its memory until the last of its processes is gone and reaped.
+      const isPassing =
+        /pre-existing shared memory block|Address already in use|lock file "postmaster\.pid" already exists/i.test(
+          failure,
+        );
       if (!isPassing || attempt === attemptsMax) {
         throw databaseError(
           'PULSE_DATABASE_START_FAILED',
