@@ -1,15 +1,15 @@
 // The front: collect and the API on one port. The only writer of the raw topics.
 import { collectServerOptions, createCollect, registerCollectDocs } from '../collect/index.ts';
 import { systemClock } from '../core/clock.ts';
-import { openDatabase } from '../database/database.ts';
 import { createMemoryRateLimiter } from '../ports/rate-limiter/memory/index.ts';
 import { openPostgresTaskQueue } from '../ports/task-queue/postgres/index.ts';
 import { startRepair } from '../process/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { authenticate, openDirectory, registerAuthentication } from '../tenancy/index.ts';
+import { authenticate, registerAuthentication } from '../tenancy/index.ts';
 import { registerApi } from './api.ts';
 import { createApp } from './app.ts';
-import { openEventLog, recoverTopics, Topics } from './event-log.ts';
+import { recoverTopics, Topics } from './event-log.ts';
+import { openFoundations } from './foundations.ts';
 import { diskSpace } from './health.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes, workerDependency } from './operations.ts';
@@ -18,15 +18,7 @@ import type { Part } from './part.ts';
 /** Starts the front and resolves once it accepts requests. */
 export async function startFront(configuration: ChildConfiguration, logger: Logger): Promise<Part> {
   const { settings, adminToken } = configuration;
-  const database = await openDatabase({
-    url: configuration.databaseUrl,
-    poolSize: settings.PULSE_DATABASE_POOL_SIZE,
-    applicationName: 'pulse-front',
-    statementTimeoutMs: settings.PULSE_DATABASE_STATEMENT_TIMEOUT_MS,
-    logger,
-  });
-  const directory = await openDirectory({ database, clock: systemClock, logger, settings });
-  const log = await openEventLog(settings, configuration.dataDirectory, logger);
+  const { database, directory, log } = await openFoundations(configuration, logger);
   const topics = new Topics(log, database, directory, settings);
   await topics.createAll();
   await recoverTopics(log, directory, ['raw'], logger);

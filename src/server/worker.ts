@@ -1,12 +1,11 @@
 // The worker: process, dead letters and store. The only writer of the valid and dead-letter topics.
 import { systemClock } from '../core/clock.ts';
-import { openDatabase } from '../database/database.ts';
 import { createDeadLetters, createProcess } from '../process/index.ts';
 import { createStore } from '../store/index.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { openDirectory } from '../tenancy/index.ts';
 import { createApp } from './app.ts';
-import { openEventLog, recoverTopics, Topics } from './event-log.ts';
+import { recoverTopics, Topics } from './event-log.ts';
+import { openFoundations } from './foundations.ts';
 import { type Dependency, diskSpace } from './health.ts';
 import type { ChildConfiguration } from './messages.ts';
 import { registerOperationsRoutes } from './operations.ts';
@@ -23,15 +22,7 @@ interface Stage {
 /** Starts the worker's stages and its own small HTTP server. */
 export async function startWorker(configuration: ChildConfiguration, logger: Logger): Promise<Part> {
   const { settings, roles } = configuration;
-  const database = await openDatabase({
-    url: configuration.databaseUrl,
-    poolSize: settings.PULSE_DATABASE_POOL_SIZE,
-    applicationName: 'pulse-worker',
-    statementTimeoutMs: settings.PULSE_DATABASE_STATEMENT_TIMEOUT_MS,
-    logger,
-  });
-  const directory = await openDirectory({ database, clock: systemClock, logger, settings });
-  const log = await openEventLog(settings, configuration.dataDirectory, logger);
+  const { database, directory, log } = await openFoundations(configuration, logger);
   await new Topics(log, database, directory, settings).createAll();
   await recoverTopics(log, directory, ['valid', 'dlq'], logger);
   const dependencies = { log, database, directory, clock: systemClock, logger, settings };
